@@ -1,0 +1,260 @@
+//! The compiled policy as it lies in the maps.
+//!
+//! A packet reads one word for the whole host, the generation ([`STATE_GENERATION`]), once. Everything else follows
+//! from it: the interface's row of that generation names tables and port sets, which are immutable while any
+//! generation that a packet may still hold refers to them.
+
+use crate::limits::MAX_INTERFACES;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Cells of the `STATE` array (each a `u64`).
+pub const STATE_CELLS: u32 = 8;
+/// Cell of the live generation; the one word that a swap writes. 0 before the first policy.
+pub const STATE_GENERATION: u32 = 0;
+/// Cell of [`crate::SCHEMA_VERSION`].
+pub const STATE_SCHEMA: u32 = 1;
+/// Cell of the last generation since which every packet of older ones has left the programs.
+pub const STATE_QUIESCENT: u32 = 2;
+/// Cell of the last generation whose untracked tuples were swept from the flow table (P-3a).
+pub const STATE_SWEPT: u32 = 3;
+/// Cell of the store's revision that the live generation was compiled from.
+pub const STATE_REVISION: u32 = 4;
+/// Cell of the kernel's `CONFIG_HZ`, found out once.
+pub const STATE_HZ: u32 = 5;
+
+/// Rows of generation `g` begin at `(g % GENERATIONS) * MAX_INTERFACES`. Two are enough: a row is written again only
+/// after a grace period.
+pub const GENERATIONS: u32 = 2;
+/// Length of the `POLICIES` array.
+pub const POLICY_ROWS: u32 = GENERATIONS * MAX_INTERFACES;
+
+/// Index into `POLICIES` of an interface's row in a generation.
+#[inline(always)]
+#[must_use]
+pub fn policy_row(generation: u64, slot: u32) -> u32 {
+    (generation as u32 & (GENERATIONS - 1)) * MAX_INTERFACES + slot
+}
+
+/// Port set 0 holds nothing, so that zeroed bytes permit nothing.
+pub const PORTS_NONE: u32 = 0;
+/// Port set 1 holds every port.
+pub const PORTS_ALL: u32 = 1;
+/// Class 0 permits nothing.
+pub const CLASS_NONE: u32 = 0;
+/// Address table 0 is never filled.
+pub const TABLE_NONE: u32 = 0;
+
+/// 64-bit words of a port set.
+pub const PORT_WORDS: usize = 1024;
+/// A set of ports, or of ICMP type and code (`type << 8 | code`): bit `n & 63` of word `n >> 6`.
+pub type PortSet = [u64; PORT_WORDS];
+
+/// What a set of rule sources together may do: one port set a protocol. Addresses map to classes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Class {
+    /// Port set for TCP: local ports inward, remote ports outward.
+    pub tcp: u32,
+    /// Port set for UDP.
+    pub udp: u32,
+    /// Type-and-code set for ICMP, or ICMPv6 in IPv6 tables.
+    pub icmp: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Every other protocol number: bit `n & 63` of word `n >> 6`.
+    pub protocols: [u64; 4],
+}
+
+/// Families index arrays of [`Policy`]: 0 is IPv4, 1 is IPv6.
+pub const FAMILIES: usize = 2;
+/// Local addresses that a row holds itself (P-20); more are looked up in `LOCALS`.
+pub const INLINE_LOCALS: usize = 4;
+
+/// What rules make of one direction of one family.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Lookup {
+    /// Address table: first word of the keys in `ADDRESSES` and `PREFIXES`.
+    pub table: u32,
+    /// [`HAS_ADDRESSES`], [`HAS_PREFIXES`]: what the table holds at all.
+    pub holds: u32,
+    /// Class of an address that the table does not hold: what `0.0.0.0/0` or `::/0` permits.
+    pub world: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+}
+
+/// The table has single addresses.
+pub const HAS_ADDRESSES: u32 = 1;
+/// The table has prefixes between /1 and the full length.
+pub const HAS_PREFIXES: u32 = 2;
+
+/// One interface in one generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Policy {
+    /// Untracked when started inward to one of these *local* ports (P-2a): `[family][0 TCP, 1 UDP]`.
+    pub open_in: [[u32; 2]; FAMILIES],
+    /// Untracked when started outward to one of these *remote* ports (P-2b).
+    pub open_out: [[u32; 2]; FAMILIES],
+    /// `[family][direction]`.
+    pub lookup: [[Lookup; 2]; FAMILIES],
+    /// [`POLICY_PRESENT`] and the switches.
+    pub flags: u32,
+    /// Seconds (T-19).
+    pub tcp_established: u32,
+    /// Seconds.
+    pub udp: u32,
+    /// Seconds.
+    pub udp_stream: u32,
+    /// The interface's IPv4 addresses, zero where unused.
+    pub locals_v4: [u32; INLINE_LOCALS],
+    /// The interface's IPv6 addresses, zero where unused.
+    pub locals_v6: [[u32; 4]; INLINE_LOCALS],
+}
+
+/// The row is filled. A packet that finds it unset is dropped as `no_policy`.
+pub const POLICY_PRESENT: u32 = 1;
+/// Source and destination check (P-20).
+pub const CHECK_SOURCE: u32 = 1 << 1;
+/// DHCP is exempt (P-10).
+pub const EXEMPT_DHCP: u32 = 1 << 2;
+/// ICMP errors need rules (P-8).
+pub const REQUIRE_ICMP_RULES: u32 = 1 << 3;
+/// Frames that are neither IP nor exempt pass (P-10).
+pub const PASS_NON_IP: u32 = 1 << 4;
+/// The interface has more IPv4 addresses than the row holds: ask `LOCALS`.
+pub const MORE_LOCALS_V4: u32 = 1 << 5;
+/// The same for IPv6.
+pub const MORE_LOCALS_V6: u32 = 1 << 6;
+
+/// Key of `LOCALS`: an address of an interface. Kept per generation parity, as the rows are.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct LocalKey {
+    /// [`policy_row`] of the interface.
+    pub row: u32,
+    /// IPv4 in the first word, the others zero.
+    pub address: [u32; 4],
+}
+
+/// Key of `ADDRESSES4`.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AddressKey4 {
+    /// [`Lookup::table`]
+    pub table: u32,
+    /// As in the packet.
+    pub address: u32,
+}
+
+/// Key of `ADDRESSES6`.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AddressKey6 {
+    /// [`Lookup::table`]
+    pub table: u32,
+    /// As in the packet.
+    pub address: [u32; 4],
+}
+
+/// Key of `PREFIXES4`, as the kernel's trie wants it: `bits` counts the table's 32 as well.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PrefixKey4 {
+    /// 32 and the length of the prefix.
+    pub bits: u32,
+    /// Table and address.
+    pub at: AddressKey4,
+}
+
+/// Key of `PREFIXES6`.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PrefixKey6 {
+    /// 32 and the length of the prefix.
+    pub bits: u32,
+    /// Table and address.
+    pub at: AddressKey6,
+}
+
+/// Cells of the `CLOCK` array (each a `u64`), all in jiffies but the last.
+pub const CLOCK_CELLS: u32 = 3;
+/// What a program that was loaded with a test clock takes for now.
+pub const CLOCK_TEST: u32 = 0;
+/// What `sg_clock` found jiffies to be.
+pub const CLOCK_JIFFIES: u32 = 1;
+/// What it found the monotonic clock to be at that moment, in nanoseconds.
+pub const CLOCK_MONOTONIC: u32 = 2;
+
+/// Words of `HINTS`: bits that tell for which ports the flow table must be asked before the open ports (P-2).
+pub const HINT_WORDS: u32 = 1 << 16;
+
+/// Bit in `HINTS` of a port. Interfaces sixteen slots apart share bits: a bit that is set costs a look into the flow
+/// table and changes no verdict. `remote` is true of flows started inward, whose remote port is marked.
+#[inline(always)]
+#[must_use]
+pub fn hint_bit(slot: u32, udp: bool, remote: bool, port: u16) -> u32 {
+    (slot & 15) << 18 | u32::from(udp) << 17 | u32::from(remote) << 16 | u32::from(port)
+}
+
+/// One cell of `COUNTERS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Counter {
+    /// Wire packets.
+    pub packets: u64,
+    /// Bytes from layer 2.
+    pub bytes: u64,
+}
+
+/// Cells of `COUNTERS` that one interface has: both directions, every reason.
+pub const COUNTERS_PER_INTERFACE: u32 = 2 * crate::reason::REASONS;
+
+/// Index into `COUNTERS`.
+#[inline(always)]
+#[must_use]
+pub fn counter_index(slot: u32, direction: crate::Direction, reason: u32) -> u32 {
+    slot * COUNTERS_PER_INTERFACE + direction as u32 * crate::reason::REASONS + reason
+}
+
+const _: () = assert!(size_of::<Class>() == 48);
+const _: () = assert!(size_of::<Lookup>() == 16);
+const _: () = assert!(size_of::<Policy>() == 192 && align_of::<Policy>() == 4);
+const _: () = assert!(size_of::<PortSet>() == 8192);
+const _: () = assert!(size_of::<AddressKey4>() == 8 && size_of::<AddressKey6>() == 20);
+const _: () = assert!(size_of::<LocalKey>() == 20);
+const _: () = assert!(size_of::<Counter>() == 16);
+const _: () = assert!(GENERATIONS.is_power_of_two());
+const _: () = assert!(16 << 18 == HINT_WORDS * 64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeroed_bytes_permit_nothing() {
+        let policy = Policy::read_from_bytes(&[0; size_of::<Policy>()]).unwrap();
+        assert_eq!(policy.flags & POLICY_PRESENT, 0);
+        assert_eq!(policy.lookup[0][0].world, CLASS_NONE);
+        assert_eq!(policy.open_in[0][0], PORTS_NONE);
+        let class = Class::read_from_bytes(&[0; size_of::<Class>()]).unwrap();
+        assert_eq!((class.tcp, class.protocols), (PORTS_NONE, [0; 4]));
+    }
+
+    #[test]
+    fn rows_of_two_generations_never_meet() {
+        assert_ne!(policy_row(4, 7), policy_row(5, 7));
+        assert!(policy_row(u64::MAX, MAX_INTERFACES - 1) < POLICY_ROWS);
+    }
+}

@@ -1,0 +1,401 @@
+//! The flow state machine: what a packet does to its flow. Pure functions on a [`Flow`]; the tables are elsewhere.
+
+use crate::{
+    Direction,
+    flow::{Flow, flag, state},
+    limits, packet,
+    wire::{protocol, tcp_flag},
+};
+
+/// The packet's moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Jiffies.
+    pub now: u64,
+    /// Jiffies a second, the kernel's `CONFIG_HZ`.
+    pub hz: u64,
+    /// Jiffies shifted right by this are about seconds: good for "not more than once a second".
+    pub second_shift: u32,
+}
+
+impl Clock {
+    /// About a second, wrapping after some hours: only ever compared for being the same.
+    #[inline(always)]
+    #[must_use]
+    pub fn second(&self) -> u16 {
+        (self.now >> self.second_shift) as u16
+    }
+
+    /// Jiffies since `then`. Never wraps around: another processor may have stamped a moment later than `now`.
+    #[inline(always)]
+    #[must_use]
+    pub fn age(&self, then: u64) -> u64 {
+        let age = self.now.wrapping_sub(then);
+        if age as i64 > 0 { age } else { 0 }
+    }
+}
+
+/// An interface's timeouts in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Idle established TCP.
+    pub tcp_established: u32,
+    /// UDP up to one request and response.
+    pub udp: u32,
+    /// UDP beyond.
+    pub udp_stream: u32,
+}
+
+/// Seconds that a flow may be silent from where it stands.
+#[inline(always)]
+#[must_use]
+pub fn timeout(flow: &Flow, protocol: u8, timeouts: &Timeouts) -> u32 {
+    match protocol {
+        protocol::TCP => {
+            if flow.state == state::PENDING {
+                limits::TCP_HALF_OPEN_SECONDS
+            } else if flow.flags & flag::RESET != 0 {
+                limits::TCP_RESET_SECONDS
+            } else if flow.flags & flag::FIN_BOTH == flag::FIN_BOTH {
+                limits::TCP_CLOSING_SECONDS
+            } else {
+                timeouts.tcp_established
+            }
+        }
+        protocol::UDP => {
+            let stream = flag::REQUESTS | flag::RESPONSES;
+            if flow.flags & stream == stream { timeouts.udp_stream } else { timeouts.udp }
+        }
+        protocol::ICMP | protocol::ICMPV6 => limits::ICMP_SECONDS,
+        _ => limits::OTHER_SECONDS,
+    }
+}
+
+/// Whether the flow is alive: silent for no longer than its timeout.
+#[inline(always)]
+#[must_use]
+pub fn is_live(flow: &Flow, protocol: u8, timeouts: &Timeouts, clock: &Clock) -> bool {
+    clock.age(flow.last) <= u64::from(timeout(flow, protocol, timeouts)) * clock.hz
+}
+
+/// Whether a SYN that the rules admit may pass on this established flow without starting it anew (P-4).
+#[inline(always)]
+#[must_use]
+pub fn is_open(flow: &Flow) -> bool {
+    flow.flags & flag::RESET == 0 && flow.flags & flag::FIN_BOTH != flag::FIN_BOTH
+}
+
+/// Makes `flow` a new one, started by a packet in this direction. Every field is written: `flow` is scratch memory.
+#[inline(always)]
+pub fn start(flow: &mut Flow, direction: Direction, sequence: u32, generation: u64, clock: &Clock) {
+    let ingress = direction as u8 == Direction::Ingress as u8;
+    flow.last = clock.now;
+    flow.packets = 0;
+    flow.bytes = 0;
+    flow.sequence[0] = if ingress { sequence } else { 0 };
+    flow.sequence[1] = if ingress { 0 } else { sequence };
+    flow.sequence_at[0] = 0;
+    flow.sequence_at[1] = 0;
+    flow.reset_at = 0;
+    flow.state = state::PENDING;
+    flow.flags = 0;
+    flow.generation = generation as u32;
+    flow.started = direction as u32;
+}
+
+/// Makes `flow` what a pending one is when it settles.
+#[inline(always)]
+fn settle(flow: &mut Flow, pending: &Flow, state: u8, flags: u8, clock: &Clock) {
+    flow.last = clock.now;
+    flow.packets = pending.packets;
+    flow.bytes = pending.bytes;
+    flow.sequence[0] = pending.sequence[0];
+    flow.sequence[1] = pending.sequence[1];
+    flow.sequence_at[0] = clock.second();
+    flow.sequence_at[1] = clock.second();
+    flow.reset_at = clock.second().wrapping_sub(1);
+    flow.state = state;
+    flow.flags = flags;
+    flow.generation = pending.generation;
+    flow.started = pending.started;
+}
+
+/// What becomes of a pending TCP flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Handshake {
+    /// It stays half-open.
+    Pending,
+    /// The third leg came: it belongs into the table of established flows.
+    Complete,
+}
+
+/// Whether `acknowledgement` acknowledges the SYN with this initial sequence number (P-5).
+#[inline(always)]
+fn acknowledges(acknowledgement: u32, initial: u32) -> bool {
+    let beyond = acknowledgement.wrapping_sub(initial);
+    (1..=limits::HANDSHAKE_ACK_WINDOW).contains(&beyond)
+}
+
+/// A SYN of the initiator again, which the rules admitted again (P-4): the half-open flow begins anew.
+#[inline(always)]
+pub fn tcp_retransmitted_syn(flow: &mut Flow, direction: Direction, sequence: u32, clock: &Clock) {
+    if flow.sequence[direction.index()] != sequence {
+        flow.sequence[direction.index()] = sequence;
+        flow.flags = 0;
+    }
+    flow.last = clock.now;
+}
+
+/// The responder's SYN crosses the initiator's (P-4): its answer, not a new flow.
+#[inline(always)]
+pub fn tcp_crossing_syn(flow: &mut Flow, direction: Direction, sequence: u32) {
+    flow.sequence[direction.index()] = sequence;
+    flow.flags |= flag::CROSSED;
+}
+
+/// Any segment but a SYN on a half-open flow.
+///
+/// Only an acknowledgement of the responder's initial sequence number *by the initiator* completes the handshake: a
+/// blind spoofer does not know it, and the SYN-ACK proves nothing, since the kernel sends one to every SYN of a
+/// flood (P-5).
+#[inline(always)]
+pub fn tcp_pending(flow: &mut Flow, direction: Direction, segment: &packet::Transport) -> Handshake {
+    let from_initiator = flow.started == direction as u32;
+    let has_ack = segment.flags & tcp_flag::ACK != 0;
+    let other = flow.sequence[direction.opposite().index()];
+    if flow.flags & flag::CROSSED != 0 {
+        if has_ack && acknowledges(segment.acknowledgement, other) {
+            flow.flags |= flag::ACKED_INGRESS << direction as u8;
+        }
+        return if flow.flags & flag::ACKED_BOTH == flag::ACKED_BOTH {
+            Handshake::Complete
+        } else {
+            Handshake::Pending
+        };
+    }
+    if !from_initiator {
+        if segment.flags & tcp_flag::SYN != 0 && has_ack && acknowledges(segment.acknowledgement, other) {
+            flow.sequence[direction.index()] = segment.sequence;
+            flow.flags |= flag::ANSWER_SEEN;
+        }
+        return Handshake::Pending;
+    }
+    let plain = segment.flags & (tcp_flag::SYN | tcp_flag::RST) == 0;
+    if plain && has_ack && flow.flags & flag::ANSWER_SEEN != 0 && acknowledges(segment.acknowledgement, other)
+    {
+        Handshake::Complete
+    } else {
+        Handshake::Pending
+    }
+}
+
+/// Makes `flow` the established one that this segment completes.
+#[inline(always)]
+pub fn tcp_complete(
+    flow: &mut Flow,
+    pending: &Flow,
+    direction: Direction,
+    segment: &packet::Transport,
+    clock: &Clock,
+) {
+    let fin = if segment.flags & tcp_flag::FIN != 0 { flag::FIN_INGRESS << direction as u8 } else { 0 };
+    settle(flow, pending, state::ESTABLISHED, fin, clock);
+    flow.sequence[direction.index()] = segment.sequence;
+}
+
+/// Any segment but a SYN on an established flow.
+#[inline(always)]
+pub fn tcp_established(flow: &mut Flow, direction: Direction, segment: &packet::Transport, clock: &Clock) {
+    let second = clock.second();
+    let side = direction.index();
+    if segment.flags & tcp_flag::RST != 0 {
+        let distance = segment.sequence.wrapping_sub(flow.sequence[side]);
+        let near = distance.wrapping_add(limits::RST_WINDOW) <= 2 * limits::RST_WINDOW;
+        if near && flow.reset_at != second {
+            flow.reset_at = second;
+            flow.flags |= flag::RESET;
+            flow.last = clock.now;
+        }
+        return;
+    }
+    if flow.sequence_at[side] != second {
+        flow.sequence_at[side] = second;
+        flow.sequence[side] = segment.sequence;
+    }
+    let fin = if segment.flags & tcp_flag::FIN != 0 { flag::FIN_INGRESS << direction as u8 } else { 0 };
+    let flags = (flow.flags & !flag::RESET) | fin;
+    if flags != flow.flags {
+        flow.flags = flags;
+        flow.last = clock.now;
+    } else if clock.age(flow.last) >= clock.hz {
+        flow.last = clock.now;
+    }
+}
+
+/// What becomes of a pending flow that is not TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Exchange {
+    /// Still no answer.
+    Unanswered,
+    /// The first answer came: it belongs into the table of answered flows.
+    Answered,
+}
+
+/// A packet on a pending flow of UDP, ICMP or another protocol.
+#[inline(always)]
+pub fn pending(flow: &mut Flow, direction: Direction, clock: &Clock) -> Exchange {
+    if flow.started == direction as u32 {
+        flow.flags |= flag::REQUESTS;
+        if clock.age(flow.last) >= clock.hz {
+            flow.last = clock.now;
+        }
+        Exchange::Unanswered
+    } else {
+        Exchange::Answered
+    }
+}
+
+/// Makes `flow` the answered one that its first answer makes it.
+#[inline(always)]
+pub fn answered(flow: &mut Flow, pending: &Flow, clock: &Clock) {
+    settle(flow, pending, state::ANSWERED, pending.flags | flag::RESPONSE, clock);
+}
+
+/// A packet on an answered flow.
+#[inline(always)]
+pub fn exchange(flow: &mut Flow, direction: Direction, clock: &Clock) {
+    let seen = if flow.started == direction as u32 { flag::REQUESTS } else { flag::RESPONSES };
+    if flow.flags & seen == 0 {
+        flow.flags |= seen;
+        flow.last = clock.now;
+    } else if clock.age(flow.last) >= clock.hz {
+        flow.last = clock.now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Egress, Ingress};
+    use packet::Transport;
+    use tcp_flag::{ACK, FIN, RST, SYN};
+
+    const TIMEOUTS: Timeouts = Timeouts { tcp_established: 432_000, udp: 30, udp_stream: 180 };
+
+    fn at(seconds: u64) -> Clock {
+        Clock { now: seconds * 250, hz: 250, second_shift: 8 }
+    }
+
+    fn segment(flags: u8, sequence: u32, acknowledgement: u32) -> Transport {
+        Transport { flags, sequence, acknowledgement, ..Transport::default() }
+    }
+
+    fn started(direction: Direction, sequence: u32, clock: &Clock) -> Flow {
+        let mut flow = Flow::default();
+        start(&mut flow, direction, sequence, 1, clock);
+        flow
+    }
+
+    fn established() -> Flow {
+        let mut flow = started(Ingress, 1000, &at(0));
+        assert_eq!(tcp_pending(&mut flow, Egress, &segment(SYN | ACK, 5000, 1001)), Handshake::Pending);
+        let third = segment(ACK, 1001, 5001);
+        assert_eq!(tcp_pending(&mut flow, Ingress, &third), Handshake::Complete);
+        let mut established = Flow::default();
+        tcp_complete(&mut established, &flow, Ingress, &third, &at(0));
+        established
+    }
+
+    #[test]
+    fn p5_the_third_leg_must_acknowledge_the_responder() {
+        for (ack, expected) in [
+            (5000, Handshake::Pending),
+            (5001, Handshake::Complete),
+            (5000 + 65_536, Handshake::Complete),
+            (5000 + 65_537, Handshake::Pending),
+        ] {
+            let mut flow = started(Ingress, 1000, &at(0));
+            let _ = tcp_pending(&mut flow, Egress, &segment(SYN | ACK, 5000, 1001));
+            assert_eq!(tcp_pending(&mut flow, Ingress, &segment(ACK, 1001, ack)), expected, "{ack}");
+        }
+    }
+
+    #[test]
+    fn p5_no_third_leg_without_an_answer_and_none_from_the_responder() {
+        let mut flow = started(Ingress, 1000, &at(0));
+        assert_eq!(tcp_pending(&mut flow, Ingress, &segment(ACK, 1001, 1)), Handshake::Pending);
+        let _ = tcp_pending(&mut flow, Egress, &segment(SYN | ACK, 5000, 1001));
+        assert_eq!(tcp_pending(&mut flow, Egress, &segment(ACK, 5001, 1001)), Handshake::Pending);
+        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 60);
+    }
+
+    #[test]
+    fn p5_simultaneous_open_needs_an_acknowledgement_from_each_side() {
+        let mut flow = started(Egress, 1000, &at(0));
+        tcp_crossing_syn(&mut flow, Ingress, 7000);
+        assert_eq!(tcp_pending(&mut flow, Egress, &segment(SYN | ACK, 1000, 7001)), Handshake::Pending);
+        assert_eq!(tcp_pending(&mut flow, Egress, &segment(ACK, 1001, 7001)), Handshake::Pending);
+        assert_eq!(tcp_pending(&mut flow, Ingress, &segment(SYN | ACK, 7000, 1001)), Handshake::Complete);
+    }
+
+    #[test]
+    fn p5_closing_after_a_fin_each_way() {
+        let mut flow = established();
+        tcp_established(&mut flow, Ingress, &segment(FIN | ACK, 1001, 5001), &at(10));
+        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 432_000);
+        tcp_established(&mut flow, Egress, &segment(FIN | ACK, 5001, 1002), &at(11));
+        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 120);
+        assert!(!is_open(&flow));
+        assert!(is_live(&flow, protocol::TCP, &TIMEOUTS, &at(131)));
+        assert!(!is_live(&flow, protocol::TCP, &TIMEOUTS, &at(132)));
+    }
+
+    #[test]
+    fn p5_a_near_rst_shortens_and_later_data_restores() {
+        let mut flow = established();
+        tcp_established(&mut flow, Ingress, &segment(RST, 1001 + (1 << 20) + 1, 0), &at(100));
+        assert_eq!((flow.flags & flag::RESET, flow.last), (0, 0), "a far RST has no effect");
+        tcp_established(&mut flow, Ingress, &segment(RST, 1001, 0), &at(100));
+        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 10);
+        tcp_established(&mut flow, Egress, &segment(ACK, 5001, 1001), &at(105));
+        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 432_000);
+    }
+
+    #[test]
+    fn p5_at_most_one_rst_a_second() {
+        let mut flow = established();
+        tcp_established(&mut flow, Ingress, &segment(RST, 1001, 0), &at(100));
+        tcp_established(&mut flow, Egress, &segment(ACK, 5001, 1001), &at(100));
+        tcp_established(&mut flow, Ingress, &segment(RST, 1001, 0), &at(100));
+        assert_eq!(flow.flags & flag::RESET, 0);
+    }
+
+    #[test]
+    fn p6_a_stream_is_more_than_one_request_and_response() {
+        let mut flow = started(Egress, 0, &at(0));
+        assert_eq!(pending(&mut flow, Ingress, &at(1)), Exchange::Answered);
+        let pending = flow;
+        answered(&mut flow, &pending, &at(1));
+        assert_eq!(timeout(&flow, protocol::UDP, &TIMEOUTS), 30);
+        exchange(&mut flow, Egress, &at(2));
+        assert_eq!(timeout(&flow, protocol::UDP, &TIMEOUTS), 30, "second request, no second response yet");
+        exchange(&mut flow, Ingress, &at(2));
+        assert_eq!(timeout(&flow, protocol::UDP, &TIMEOUTS), 180);
+    }
+
+    #[test]
+    fn t18_another_protocol_lives_600_seconds() {
+        let flow = started(Egress, 0, &at(0));
+        assert!(is_live(&flow, 47, &TIMEOUTS, &at(599)));
+        assert!(is_live(&flow, 47, &TIMEOUTS, &at(600)));
+        assert!(!is_live(&flow, 47, &TIMEOUTS, &at(601)));
+    }
+
+    #[test]
+    fn a_stamp_from_the_future_does_not_expire_a_flow() {
+        let flow = started(Egress, 0, &at(10));
+        assert!(is_live(&flow, protocol::UDP, &TIMEOUTS, &at(9)));
+    }
+}
