@@ -1,0 +1,130 @@
+//! The programs: two adapters, XDP and TC, over one pipeline.
+//!
+//! Every interface has an instance of its own, loaded with constants that say which it is ([`config`]). A packet that
+//! passes goes on to whatever else sits on the hook: ours never passes what another drops, nor the reverse.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "atomic additions: core::sync::atomic has none for this target")]
+#![expect(missing_docs, reason = "the programs' names are their interface")]
+
+mod config;
+mod cursor;
+mod exempt;
+mod flows;
+mod fragments;
+mod maps;
+mod pipeline;
+mod rules;
+mod source;
+mod untracked;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::{bpf_jiffies64, bpf_ktime_get_ns, generated::bpf_xdp_get_buff_len},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use config::Config;
+use cursor::PacketPointers;
+use pipeline::{Frame, judge};
+use sg_common::{
+    Direction,
+    packet::{Cursor, Link},
+    policy::{CLOCK_JIFFIES, CLOCK_MONOTONIC, counter_index},
+    reason::Verdict,
+};
+
+/// What the device received, judged before an skb exists.
+#[xdp(frags)]
+pub fn sg_xdp(ctx: XdpContext) -> u32 {
+    // SAFETY: the helper reads the context it is given.
+    let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
+    let frame = Frame {
+        cursor: PacketPointers { data: ctx.data(), end: ctx.data_end(), len },
+        direction: received(Config::load()),
+        network: None,
+        tags: 0,
+        segments: 1,
+    };
+    if verdict(&frame).passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+}
+
+/// What the device received, judged at TC ingress.
+#[classifier]
+pub fn sg_tc_receive(ctx: TcContext) -> i32 {
+    tc(&ctx, received(Config::load()))
+}
+
+/// What the device is about to send, judged at TC egress.
+#[classifier]
+pub fn sg_tc_send(ctx: TcContext) -> i32 {
+    tc(&ctx, received(Config::load()).opposite())
+}
+
+/// Direction of received packets: on the host's end of a guest's link they are the guest's outbound (P-15).
+#[inline(always)]
+fn received(config: Config) -> Direction {
+    if config.guest { Direction::Egress } else { Direction::Ingress }
+}
+
+/// Headers are read from the linear part of an skb; this much is made linear where it is not.
+const LINEAR: u32 = 256;
+
+#[inline(always)]
+fn tc(ctx: &TcContext, direction: Direction) -> i32 {
+    let len = ctx.len();
+    let linear = ctx.data_end() - ctx.data();
+    if linear < LINEAR as usize && linear < len as usize {
+        // Where memory is short the headers stay out of reach, and the packet is dropped as malformed.
+        let _ = ctx.pull_data(if len < LINEAR { len } else { LINEAR });
+    }
+    // Pointers from before the call must not be used after it. The length is read anew as well, or the verifier would
+    // carry what it learnt from the comparisons through the whole pipeline, twice.
+    cursor::forget_registers();
+    let cursor = PacketPointers { data: ctx.data(), end: ctx.data_end(), len: ctx.len() };
+    // SAFETY: the program's own context, which lives as long as the program runs.
+    let skb = unsafe { &*ctx.as_ptr().cast::<__sk_buff>() };
+    let network = if Config::load().no_link_layer {
+        Some(Link { ethertype: u16::from_be(skb.protocol as u16), offset: 0 })
+    } else {
+        None
+    };
+    let segments = cursor.settle(skb.gso_segs.max(1) as usize) as u32;
+    let frame = Frame { cursor, direction, network, tags: skb.vlan_present & 1, segments };
+    if verdict(&frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT as i32 }
+}
+
+/// The one place where a verdict is reached, and so the one place where it is counted.
+#[inline(always)]
+fn verdict(frame: &Frame<PacketPointers>) -> Verdict {
+    let config = Config::load();
+    let judgement = judge(config, frame);
+    let verdict = match judgement.verdict {
+        Ok(why) => Verdict::Pass(why),
+        Err(why) => Verdict::Drop(why),
+    };
+    let index = counter_index(config.slot, frame.direction, verdict.number());
+    maps::count(index, u64::from(frame.segments), judgement.bytes);
+    verdict
+}
+
+/// Tells userspace what jiffies are, which the kernel shows it nowhere.
+#[xdp]
+pub fn sg_clock(_ctx: XdpContext) -> u32 {
+    // SAFETY: helpers without arguments or effects.
+    let (jiffies, monotonic) = unsafe { (bpf_jiffies64(), bpf_ktime_get_ns()) };
+    maps::set_clock(CLOCK_JIFFIES, jiffies);
+    maps::set_clock(CLOCK_MONOTONIC, monotonic);
+    xdp_action::XDP_PASS
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,366 @@
+//! The maps, and the few functions that touch them with `unsafe`.
+//!
+//! Names fit the kernel's 15 characters. Policy maps are written by `sg-ctl` only; flow and counter maps can be given
+//! to an instance of the programs privately, so that a second load may judge by the same policy without a trace.
+
+use crate::pipeline::Packet;
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
+    helpers::bpf_jiffies64,
+    macros::map,
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+};
+use core::intrinsics::{AtomicOrdering, atomic_or, atomic_xadd};
+use sg_common::{
+    flow::{Flow, FlowKey4, FlowKey6, FragmentHead, FragmentKey4, FragmentKey6, KeyHead},
+    limits,
+    mark::{MARK_BLOCKS, MarkBlock, mix},
+    packet::Family,
+    policy::{
+        AddressKey4, AddressKey6, CLOCK_CELLS, CLOCK_TEST, COUNTERS_PER_INTERFACE, Class, Counter,
+        HINT_WORDS, LocalKey, POLICY_ROWS, Policy, PortSet, STATE_CELLS, STATE_GENERATION, policy_row,
+    },
+    track::Clock,
+};
+
+#[map]
+static STATE: Array<u64> = Array::with_max_entries(STATE_CELLS, 0);
+#[map]
+static POLICIES: Array<Policy> = Array::with_max_entries(POLICY_ROWS, 0);
+#[map]
+static CLASSES: Array<Class> = Array::with_max_entries(limits::MAX_CLASSES, 0);
+#[map]
+static PORT_SETS: Array<PortSet> = Array::with_max_entries(limits::MAX_PORT_SETS, 0);
+#[map]
+static ADDRESSES4: HashMap<AddressKey4, u32> =
+    HashMap::with_max_entries(limits::MAX_ADDRESSES, BPF_F_NO_PREALLOC);
+#[map]
+static ADDRESSES6: HashMap<AddressKey6, u32> =
+    HashMap::with_max_entries(limits::MAX_ADDRESSES, BPF_F_NO_PREALLOC);
+#[map]
+static PREFIXES4: LpmTrie<[u32; 2], u32> = LpmTrie::with_max_entries(limits::MAX_PREFIXES, BPF_F_NO_PREALLOC);
+#[map]
+static PREFIXES6: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(limits::MAX_PREFIXES, BPF_F_NO_PREALLOC);
+#[map]
+static LOCALS: HashMap<LocalKey, u32> = HashMap::with_max_entries(limits::MAX_ADDRESSES, BPF_F_NO_PREALLOC);
+
+#[map]
+static ESTABLISHED4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(limits::MAX_ESTABLISHED_V4, 0);
+#[map]
+static ESTABLISHED6: HashMap<FlowKey6, Flow> = HashMap::with_max_entries(limits::MAX_ESTABLISHED_V6, 0);
+#[map]
+static ANSWERED4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(limits::MAX_ANSWERED_V4, 0);
+#[map]
+static ANSWERED6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_entries(limits::MAX_ANSWERED_V6, 0);
+#[map]
+static PENDING4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(limits::MAX_PENDING_V4, 0);
+#[map]
+static PENDING6: LruHashMap<FlowKey6, Flow> = LruHashMap::with_max_entries(limits::MAX_PENDING_V6, 0);
+#[map]
+static FRAGMENTS4: LruHashMap<FragmentKey4, u64> = LruHashMap::with_max_entries(limits::MAX_FRAGMENTED, 0);
+#[map]
+static FRAGMENTS6: LruHashMap<FragmentKey6, u64> = LruHashMap::with_max_entries(limits::MAX_FRAGMENTED, 0);
+#[map]
+static HINTS: Array<u64> = Array::with_max_entries(HINT_WORDS, 0);
+/// Two filters: flows that started inward, then flows that started outward.
+#[map]
+static MARKS: Array<MarkBlock> = Array::with_max_entries(2 * MARK_BLOCKS, 0);
+
+#[map]
+static COUNTERS: PerCpuArray<Counter> =
+    PerCpuArray::with_max_entries(limits::MAX_INTERFACES * COUNTERS_PER_INTERFACE, 0);
+/// Scratch memory, one packet a processor.
+#[map]
+static PACKET4: PerCpuArray<Packet<u32>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static PACKET6: PerCpuArray<Packet<[u32; 4]>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static CLOCK: Array<u64> = Array::with_max_entries(CLOCK_CELLS, 0);
+
+/// The tables of one address family.
+pub trait Tables: Family + 'static {
+    /// This processor's scratch memory for the packet at hand. Programs of both hooks run with bottom halves off,
+    /// so no other packet can come in between on the same processor.
+    fn scratch() -> Option<&'static mut Packet<Self>>;
+    /// Key of the flow tables.
+    type FlowKey: 'static;
+    /// Key of the fragment table.
+    type FragmentKey: 'static;
+
+    /// The flow's key.
+    fn flow_key(head: KeyHead, local: Self, remote: Self) -> Self::FlowKey;
+    /// The datagram's key.
+    fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> Self::FragmentKey;
+    /// Established TCP.
+    fn established() -> &'static HashMap<Self::FlowKey, Flow>;
+    /// Answered UDP, ICMP and others.
+    fn answered() -> &'static LruHashMap<Self::FlowKey, Flow>;
+    /// Half-open and unanswered.
+    fn pending() -> &'static LruHashMap<Self::FlowKey, Flow>;
+    /// Datagrams whose first fragment passed.
+    fn fragments() -> &'static LruHashMap<Self::FragmentKey, u64>;
+    /// Class of a single address of the table.
+    fn class_of_address(table: u32, address: Self) -> Option<u32>;
+    /// Class of the longest prefix of the table that covers the address.
+    fn class_of_prefix(table: u32, address: Self) -> Option<u32>;
+    /// A hash of both addresses for the mark filter.
+    fn hash(local: Self, remote: Self) -> u64;
+    /// The address as four words.
+    fn words(self) -> [u32; 4];
+    /// The local addresses that the policy row holds.
+    fn inline_locals(policy: &Policy) -> &[Self; 4];
+}
+
+impl Tables for u32 {
+    type FlowKey = FlowKey4;
+    type FragmentKey = FragmentKey4;
+
+    #[inline(always)]
+    fn scratch() -> Option<&'static mut Packet<Self>> {
+        // SAFETY: this processor's own element, which no other program uses at the same time.
+        PACKET4.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
+    }
+    #[inline(always)]
+    fn flow_key(head: KeyHead, local: Self, remote: Self) -> FlowKey4 {
+        FlowKey4 { head, local, remote }
+    }
+    #[inline(always)]
+    fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> FragmentKey4 {
+        FragmentKey4 { head, source, destination }
+    }
+    #[inline(always)]
+    fn established() -> &'static HashMap<FlowKey4, Flow> {
+        &ESTABLISHED4
+    }
+    #[inline(always)]
+    fn answered() -> &'static LruHashMap<FlowKey4, Flow> {
+        &ANSWERED4
+    }
+    #[inline(always)]
+    fn pending() -> &'static LruHashMap<FlowKey4, Flow> {
+        &PENDING4
+    }
+    #[inline(always)]
+    fn fragments() -> &'static LruHashMap<FragmentKey4, u64> {
+        &FRAGMENTS4
+    }
+    #[inline(always)]
+    fn class_of_address(table: u32, address: Self) -> Option<u32> {
+        // SAFETY: a slot that is re-used under the reference yields another valid class number; tables are
+        // immutable while a packet can hold their generation.
+        unsafe { ADDRESSES4.get(&AddressKey4 { table, address }) }.copied()
+    }
+    #[inline(always)]
+    fn class_of_prefix(table: u32, address: Self) -> Option<u32> {
+        PREFIXES4.get(&Key::new(64, [table, address])).copied()
+    }
+    #[inline(always)]
+    fn hash(local: Self, remote: Self) -> u64 {
+        u64::from(local) << 32 | u64::from(remote)
+    }
+    #[inline(always)]
+    fn words(self) -> [u32; 4] {
+        [self, 0, 0, 0]
+    }
+    #[inline(always)]
+    fn inline_locals(policy: &Policy) -> &[Self; 4] {
+        &policy.locals_v4
+    }
+}
+
+impl Tables for [u32; 4] {
+    type FlowKey = FlowKey6;
+    type FragmentKey = FragmentKey6;
+
+    #[inline(always)]
+    fn scratch() -> Option<&'static mut Packet<Self>> {
+        // SAFETY: this processor's own element, which no other program uses at the same time.
+        PACKET6.get_ptr_mut(0).map(|packet| unsafe { &mut *packet })
+    }
+    #[inline(always)]
+    fn flow_key(head: KeyHead, local: Self, remote: Self) -> FlowKey6 {
+        FlowKey6 { head, local, remote }
+    }
+    #[inline(always)]
+    fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> FragmentKey6 {
+        FragmentKey6 { head, source, destination }
+    }
+    #[inline(always)]
+    fn established() -> &'static HashMap<FlowKey6, Flow> {
+        &ESTABLISHED6
+    }
+    #[inline(always)]
+    fn answered() -> &'static LruHashMap<FlowKey6, Flow> {
+        &ANSWERED6
+    }
+    #[inline(always)]
+    fn pending() -> &'static LruHashMap<FlowKey6, Flow> {
+        &PENDING6
+    }
+    #[inline(always)]
+    fn fragments() -> &'static LruHashMap<FragmentKey6, u64> {
+        &FRAGMENTS6
+    }
+    #[inline(always)]
+    fn class_of_address(table: u32, address: Self) -> Option<u32> {
+        // SAFETY: as for IPv4.
+        unsafe { ADDRESSES6.get(&AddressKey6 { table, address }) }.copied()
+    }
+    #[inline(always)]
+    fn class_of_prefix(table: u32, address: Self) -> Option<u32> {
+        let [a, b, c, d] = address;
+        PREFIXES6.get(&Key::new(160, [table, a, b, c, d])).copied()
+    }
+    #[inline(always)]
+    fn hash(local: Self, remote: Self) -> u64 {
+        let half = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
+        let local = mix(half(local[0], local[1]), half(local[2], local[3]));
+        mix(local, mix(half(remote[0], remote[1]), half(remote[2], remote[3])))
+    }
+    #[inline(always)]
+    fn words(self) -> [u32; 4] {
+        self
+    }
+    #[inline(always)]
+    fn inline_locals(policy: &Policy) -> &[Self; 4] {
+        &policy.locals_v6
+    }
+}
+
+/// The live generation: the one word that a swap writes. Read it once a packet.
+#[inline(always)]
+pub fn live_generation() -> u64 {
+    STATE.get(STATE_GENERATION).copied().unwrap_or(0)
+}
+
+/// The interface's row in that generation.
+#[inline(always)]
+pub fn policy(generation: u64, slot: u32) -> Option<&'static Policy> {
+    POLICIES.get(policy_row(generation, slot))
+}
+
+/// A class by number.
+#[inline(always)]
+pub fn class(number: u32) -> Option<&'static Class> {
+    CLASSES.get(number)
+}
+
+/// Whether a port set holds this port, or this ICMP type and code.
+#[inline(always)]
+pub fn port_set_holds(set: u32, point: u16) -> bool {
+    match PORT_SETS.get(set) {
+        // SAFETY: a u16 shifted right by 6 is below 1024, the length of the set; the check that indexing would add
+        // is one the verifier cannot follow.
+        Some(words) => unsafe { *words.get_unchecked(usize::from(point >> 6)) >> (point & 63) & 1 != 0 },
+        None => false,
+    }
+}
+
+/// Whether the address is one of the interface's that did not fit into its row.
+#[inline(always)]
+pub fn is_further_local(row: u32, address: [u32; 4]) -> bool {
+    // SAFETY: the value is not looked at.
+    unsafe { LOCALS.get(&LocalKey { row, address }) }.is_some()
+}
+
+/// The entry of a flow, to be changed in place.
+#[inline(always)]
+pub fn flow_mut(pointer: Option<*mut Flow>) -> Option<&'static mut Flow> {
+    // SAFETY: the kernel frees an element only after a grace period, and the program holds off grace periods while it
+    // runs. Other processors may write at the same time: every field is written whole, and the worst outcome is that
+    // one of two packets of the same instant goes unrecorded.
+    pointer.map(|flow| unsafe { &mut *flow })
+}
+
+/// Counts a packet on its flow.
+#[inline(always)]
+pub fn count_flow(flow: &mut Flow, packets: u64, bytes: u64) {
+    // SAFETY: both are aligned fields of a live map element.
+    unsafe {
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut flow.packets, packets);
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(&raw mut flow.bytes, bytes);
+    }
+}
+
+/// What an attempt to make an entry came to.
+#[derive(PartialEq, Eq)]
+pub enum Insert {
+    /// The entry is there now, or was already.
+    Present,
+    /// The table is full.
+    Full,
+}
+
+/// Tells "exists already", which is no failure, from "full".
+#[inline(always)]
+pub fn inserted(result: Result<(), i32>) -> Insert {
+    const EEXIST: i32 = -17;
+    match result {
+        Ok(()) | Err(EEXIST) => Insert::Present,
+        Err(_) => Insert::Full,
+    }
+}
+
+/// Flag of `insert`: only where there is no entry yet.
+pub const ONLY_NEW: u64 = BPF_NOEXIST as u64;
+
+/// Whether this hint bit is set.
+#[inline(always)]
+pub fn hint(bit: u32) -> bool {
+    HINTS.get(bit >> 6).is_some_and(|word| word >> (bit & 63) & 1 != 0)
+}
+
+/// Sets a hint bit.
+#[inline(always)]
+pub fn set_hint(bit: u32) {
+    if let Some(word) = HINTS.get_ptr_mut(bit >> 6) {
+        let mask = 1u64 << (bit & 63);
+        // SAFETY: an aligned element of an array, which is never freed while the program is loaded.
+        unsafe {
+            if *word & mask == 0 {
+                atomic_or::<u64, u64, { AtomicOrdering::Relaxed }>(word, mask);
+            }
+        }
+    }
+}
+
+/// A block of one of the two mark filters.
+#[inline(always)]
+pub fn mark_block(filter: u32, block: u32) -> Option<&'static mut MarkBlock> {
+    // SAFETY: an element of an array, which is never freed; for the races see `MarkBlock::set`.
+    MARKS.get_ptr_mut(filter * MARK_BLOCKS + block).map(|block| unsafe { &mut *block })
+}
+
+/// Counts a verdict.
+#[inline(always)]
+pub fn count(index: u32, packets: u64, bytes: u64) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(index) {
+        // SAFETY: this processor's own element.
+        unsafe {
+            (*counter).packets += packets;
+            (*counter).bytes += bytes;
+        }
+    }
+}
+
+/// The moment: jiffies, which cost nothing to read, or the cell that a test moves. The branch is on a load-time
+/// constant, and the verifier removes the side that cannot be taken.
+#[inline(always)]
+pub fn clock(test_clock: bool, hz: u32, second_shift: u32) -> Clock {
+    let now = if test_clock {
+        CLOCK.get(CLOCK_TEST).copied().unwrap_or(0)
+    } else {
+        // SAFETY: a helper without arguments or effects.
+        unsafe { bpf_jiffies64() }
+    };
+    Clock { now, hz: u64::from(hz), second_shift }
+}
+
+/// Writes a cell of the clock map.
+#[inline(always)]
+pub fn set_clock(cell: u32, value: u64) {
+    if let Some(clock) = CLOCK.get_ptr_mut(cell) {
+        // SAFETY: an aligned element of an array, which is never freed.
+        unsafe { *clock = value };
+    }
+}

@@ -1,0 +1,234 @@
+//! The story of a packet: parse, fragment, exempt, untracked, flow entry, rules, create (P-1).
+//!
+//! The first stage that decides, decides. Nothing passes because it could not be understood.
+
+use crate::{
+    config::Config,
+    cursor, exempt,
+    flows::{self, Part},
+    fragments,
+    maps::{self, Tables},
+    rules, source,
+    untracked::{self, Open},
+};
+use sg_common::{
+    Direction,
+    flow::Flow,
+    packet::{self, Cursor, Fragment, Link, Network, Transport},
+    policy::{PASS_NON_IP, POLICY_PRESENT, Policy},
+    reason::{Drop, Pass},
+    wire::{ethertype, protocol},
+};
+
+/// A frame as a hook hands it over.
+#[derive(Clone, Copy)]
+pub struct Frame<C> {
+    /// Its bytes.
+    pub cursor: C,
+    /// Seen from the instance.
+    pub direction: Direction,
+    /// Where the network header is, where the device has no link layer.
+    pub network: Option<Link>,
+    /// VLAN tags that are in skb metadata and not in the frame.
+    pub tags: u32,
+    /// Wire packets in it: more than one in a GSO super-packet.
+    pub segments: u32,
+}
+
+/// What every stage looks at.
+pub struct Scene<A: Tables> {
+    /// This program instance.
+    pub config: Config,
+    /// The live generation as this packet read it.
+    pub generation: u64,
+    /// The interface's policy in it.
+    pub policy: &'static Policy,
+    /// Seen from the instance.
+    pub direction: Direction,
+    /// The packet, in this processor's scratch memory.
+    pub packet: &'static mut Packet<A>,
+}
+
+/// A packet as the stages see it. It lies in a per-CPU map: a program's stack is 512 bytes, and with IPv6 addresses
+/// and flow keys this would take most of them.
+#[repr(C)]
+pub struct Packet<A: Tables> {
+    /// Key of its flow.
+    pub key: A::FlowKey,
+    /// A flow under construction.
+    pub flow: Flow,
+    /// Network header.
+    pub network: Network<A>,
+    /// Transport header.
+    pub transport: Transport,
+    /// The interface's end: destination inward, source outward.
+    pub local: A,
+    /// The far end.
+    pub remote: A,
+    /// Local port of TCP and UDP.
+    pub local_port: u16,
+    /// Remote port of TCP and UDP.
+    pub remote_port: u16,
+    /// What it is to the flow table.
+    pub part: Part,
+    /// Whether its ports are open to the world.
+    pub open: Open,
+    /// What an ICMP error quotes.
+    pub quote: Quote<A>,
+    /// Wire packets.
+    pub packets: u64,
+    /// Bytes of them all from layer 2.
+    pub bytes: u64,
+}
+
+/// The flow that an ICMP error is about, seen from the interface.
+#[repr(C)]
+pub struct Quote<A> {
+    /// The packet is an error, and its quote names a flow.
+    pub present: bool,
+    /// The quoted packet's protocol.
+    pub protocol: u8,
+    /// The interface's end.
+    pub local: A,
+    /// The far end.
+    pub remote: A,
+    /// Ports as they stand in the quote, or type and identifier.
+    pub transport: Transport,
+}
+
+/// The verdict on a frame, and the bytes it has on the wire.
+pub struct Judgement {
+    /// With its reason.
+    pub verdict: Result<Pass, Drop>,
+    /// From layer 2, over all segments.
+    pub bytes: u64,
+}
+
+/// Judges a frame.
+#[inline(always)]
+pub fn judge<C: Cursor>(config: Config, frame: &Frame<C>) -> Judgement {
+    let mut bytes = frame.cursor.wire_len() as u64 + u64::from(frame.tags) * 4;
+    let verdict = link(config, frame, &mut bytes);
+    Judgement { verdict, bytes }
+}
+
+#[inline(always)]
+fn link<C: Cursor>(config: Config, frame: &Frame<C>, bytes: &mut u64) -> Result<Pass, Drop> {
+    let link = match frame.network {
+        Some(link) => link,
+        None => packet::link(frame.cursor, frame.tags)?,
+    };
+    let generation = maps::live_generation();
+    let policy = maps::policy(generation, config.slot).ok_or(Drop::NoPolicy)?;
+    if policy.flags & POLICY_PRESENT == 0 {
+        return Err(Drop::NoPolicy);
+    }
+    match link.ethertype {
+        ethertype::IPV4 => ip::<u32, C>(config, generation, policy, frame, link, bytes),
+        ethertype::IPV6 => ip::<[u32; 4], C>(config, generation, policy, frame, link, bytes),
+        ethertype::ARP => source::arp(config, policy, frame, link),
+        kind if !config.guest && exempt::is_link_control(kind) => Ok(Pass::Exempt),
+        _ if !config.guest && policy.flags & PASS_NON_IP != 0 => Ok(Pass::NonIp),
+        _ => Err(Drop::NonIp),
+    }
+}
+
+#[inline(always)]
+fn ip<A: Tables, C: Cursor>(
+    config: Config,
+    generation: u64,
+    policy: &'static Policy,
+    frame: &Frame<C>,
+    link: Link,
+    bytes: &mut u64,
+) -> Result<Pass, Drop> {
+    let network = A::network(frame.cursor, link.offset, frame.segments > 1, false)?;
+    let transport = packet::transport(frame.cursor, &network)?;
+    // Every segment of a super-packet has the headers anew.
+    let headers = network.transport as u64 + u64::from(transport.length);
+    *bytes += (u64::from(frame.segments) - 1) * (headers + u64::from(frame.tags) * 4);
+    let (local, remote, local_port, remote_port) = match frame.direction {
+        Direction::Ingress => {
+            (network.destination, network.source, transport.destination_port, transport.source_port)
+        }
+        Direction::Egress => {
+            (network.source, network.destination, transport.source_port, transport.destination_port)
+        }
+    };
+    let packet = A::scratch().ok_or(Drop::NoPolicy)?;
+    packet.network = network;
+    packet.transport = transport;
+    packet.local = local;
+    packet.remote = remote;
+    packet.local_port = local_port;
+    packet.remote_port = remote_port;
+    packet.packets = u64::from(frame.segments);
+    packet.bytes = *bytes;
+    let mut scene = Scene { config, generation, policy, direction: frame.direction, packet };
+    flows::read_quote(&mut scene, frame.cursor);
+    source::check(&scene, frame.cursor)?;
+    // All that was parsed lies in scratch memory now, and nothing below looks at the packet's bytes.
+    cursor::forget_registers();
+
+    if scene.packet.network.fragment == Fragment::Later {
+        return fragments::follow(&scene, &config.clock());
+    }
+    let pass = datagram(&mut scene)?;
+    if scene.packet.network.fragment == Fragment::First {
+        fragments::remember(&scene, &config.clock());
+    }
+    Ok(pass)
+}
+
+/// A whole datagram, or the first fragment of one.
+#[inline(always)]
+fn datagram<A: Tables>(scene: &mut Scene<A>) -> Result<Pass, Drop> {
+    if exempt::is_exempt(scene) {
+        return Ok(Pass::Exempt);
+    }
+    let clock = scene.config.clock();
+    scene.packet.part = flows::identify(scene);
+    scene.packet.open = untracked::open_ports(scene);
+    cursor::forget_registers();
+    let (part, open) = (scene.packet.part, scene.packet.open);
+
+    if part == Part::Error && flows::is_related(scene, &clock) {
+        return Ok(Pass::Related);
+    }
+    let mut entry = None;
+    if part.has_entry() && (!open.any() || untracked::may_be_owned(scene, open)) {
+        entry = flows::find(scene, &clock);
+    }
+    if open.any() {
+        entry = untracked::owner(scene, open, entry);
+        if entry.is_none() && untracked::passes(scene, open, part, &clock) {
+            return Ok(Pass::Untracked);
+        }
+    }
+
+    if let Some(entry) = &mut entry {
+        if part == Part::Syn {
+            // Judged by the rules even where there is an entry, unless it crosses our own SYN (P-4).
+            if flows::crosses(scene, entry) {
+                return Ok(Pass::Tracked);
+            }
+        } else {
+            flows::advance(scene, entry, &clock)?;
+            return Ok(Pass::Tracked);
+        }
+    }
+
+    if !rules::admit(scene) {
+        let is_segment = scene.packet.network.protocol == protocol::TCP && part != Part::Syn;
+        return Err(if is_segment { Drop::NoConnection } else { Drop::NoRule });
+    }
+
+    match part {
+        Part::Syn => flows::admitted_syn(scene, entry, &clock),
+        // The answering end of a flow that was let through untracked may talk on, but not revive the flow (P-3).
+        Part::Request if untracked::answers_marked(scene, &clock) => Ok(Pass::Stateless),
+        Part::Request => flows::create(scene, &clock),
+        // Without an entry a TCP segment is judged alone and makes none, so that nobody revives a flow that was cut.
+        Part::Segment | Part::Reply | Part::Error | Part::Lone => Ok(Pass::Stateless),
+    }
+}

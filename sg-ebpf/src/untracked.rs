@@ -1,0 +1,137 @@
+//! Flows that are open to the world both ways and leave no entry (P-2), and what becomes of them when they cease to
+//! be (P-3).
+
+use crate::{
+    flows::{self, Entry, Part},
+    maps::{self, Tables},
+    pipeline::Scene,
+    rules,
+};
+use sg_common::{
+    Direction,
+    limits::MARK_SECONDS,
+    mark::{self, mix},
+    policy::hint_bit,
+    track::Clock,
+    wire::protocol,
+};
+
+/// Which of the two cases of P-2 the packet's ports fall under.
+#[derive(Clone, Copy)]
+pub struct Open {
+    /// (a) Flows *started inward* to this local port are untracked.
+    inward: bool,
+    /// (b) Flows *started outward* to this remote port are untracked.
+    outward: bool,
+}
+
+impl Open {
+    /// Whether the packet can belong to an untracked flow at all.
+    #[inline(always)]
+    pub fn any(self) -> bool {
+        self.inward || self.outward
+    }
+
+    /// Whether a flow that starts in this direction is untracked.
+    #[inline(always)]
+    fn covers(self, start: Direction) -> bool {
+        match start {
+            Direction::Ingress => self.inward,
+            Direction::Egress => self.outward,
+        }
+    }
+}
+
+/// Asks the precomputed port sets: neither a hash nor a trie.
+#[inline(always)]
+pub fn open_ports<A: Tables>(scene: &Scene<A>) -> Open {
+    open(scene, scene.packet.network.protocol, scene.packet.local_port, scene.packet.remote_port)
+}
+
+/// The same for a tuple that an ICMP error quotes.
+#[inline(always)]
+pub fn open<A: Tables>(scene: &Scene<A>, protocol: u8, local_port: u16, remote_port: u16) -> Open {
+    let (inward, outward) = (&scene.policy.open_in[A::INDEX], &scene.policy.open_out[A::INDEX]);
+    let (inward, outward) = match protocol {
+        protocol::TCP => (inward[0], outward[0]),
+        protocol::UDP => (inward[1], outward[1]),
+        _ => return Open { inward: false, outward: false },
+    };
+    Open { inward: rules::holds(inward, local_port), outward: rules::holds(outward, remote_port) }
+}
+
+/// Whether a tracked flow may own the tuple: one that started where P-2 does not cover it. The hint bits spare the
+/// look into the flow table for every port that no such flow has ever had.
+#[inline(always)]
+pub fn may_be_owned<A: Tables>(scene: &Scene<A>, open: Open) -> bool {
+    let (slot, udp) = (scene.config.slot, scene.packet.network.protocol == protocol::UDP);
+    (!open.outward && maps::hint(hint_bit(slot, udp, false, scene.packet.local_port)))
+        || (!open.inward && maps::hint(hint_bit(slot, udp, true, scene.packet.remote_port)))
+}
+
+/// The entry, if its flow started where P-2 does not cover it. One that P-2 covers is void (P-3a) and goes.
+#[inline(always)]
+pub fn owner<A: Tables>(scene: &Scene<A>, open: Open, entry: Option<Entry>) -> Option<Entry> {
+    let entry = entry?;
+    let covered = if entry.flow.started == Direction::Ingress as u32 { open.inward } else { open.outward };
+    if covered {
+        flows::forget(scene, &entry);
+        return None;
+    }
+    Some(entry)
+}
+
+/// Whether a packet with an open port passes untracked. Untracked UDP leaves a mark, not an entry.
+#[inline(always)]
+pub fn passes<A: Tables>(scene: &Scene<A>, open: Open, part: Part, clock: &Clock) -> bool {
+    let (here, there) = (scene.direction, scene.direction.opposite());
+    match part {
+        Part::Segment => true,
+        Part::Syn => open.covers(here),
+        // An answer to a flow that the other side started: its mark says so.
+        _ if open.covers(there) && refresh_mark(scene, there, clock) => true,
+        _ if open.covers(here) => {
+            set_mark(scene, here, clock);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether the packet is an answer to a flow that the other side started and that was let through untracked. While
+/// the answers go on, so does the mark.
+#[inline(always)]
+pub fn answers_marked<A: Tables>(scene: &Scene<A>, clock: &Clock) -> bool {
+    scene.packet.network.protocol == protocol::UDP && refresh_mark(scene, scene.direction.opposite(), clock)
+}
+
+/// Where the packet's tuple is marked, and the period that it is now.
+#[inline(always)]
+fn place<A: Tables>(scene: &Scene<A>, clock: &Clock) -> (mark::Place, u64) {
+    let ports = u64::from(scene.config.slot) << 32
+        | u64::from(scene.packet.local_port) << 16
+        | u64::from(scene.packet.remote_port);
+    let place = mark::place(mix(A::hash(scene.packet.local, scene.packet.remote), ports));
+    (place, clock.now.checked_div(u64::from(MARK_SECONDS) * clock.hz).unwrap_or(0))
+}
+
+/// Marks the tuple as a flow that started in this direction.
+#[inline(always)]
+fn set_mark<A: Tables>(scene: &Scene<A>, start: Direction, clock: &Clock) {
+    let (place, period) = place(scene, clock);
+    if let Some(block) = maps::mark_block(start as u32, place.block) {
+        block.set(&place, period);
+    }
+}
+
+/// Whether the tuple is marked as a flow that started in this direction; if so, it stays so.
+#[inline(always)]
+fn refresh_mark<A: Tables>(scene: &Scene<A>, start: Direction, clock: &Clock) -> bool {
+    let (place, period) = place(scene, clock);
+    let Some(block) = maps::mark_block(start as u32, place.block) else { return false };
+    let marked = block.holds(&place, period);
+    if marked {
+        block.set(&place, period);
+    }
+    marked
+}
