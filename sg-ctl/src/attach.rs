@@ -1,0 +1,328 @@
+//! `attach` and `detach`: an interface comes under enforcement and leaves it.
+
+use crate::{
+    compile::compile,
+    context::Context,
+    device::{self, Device, Layer},
+    error::{Refusal, Result},
+    kernel::{Host, links, object::Constants},
+    model::{Attachment, EniId, Interface, Mode, Options, Side, State, Timeouts},
+    netns, ops,
+    transact::{is_known, settle},
+};
+use anyhow::Context as _;
+use sg_common::{limits::MAX_INTERFACES, policy::STATE_HZ, policy::STATE_REVISION};
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct AttachRequest {
+    /// Device name.
+    pub name: String,
+    /// Group names or ids; none means the VPC's `default`.
+    pub groups: Vec<String>,
+    /// The VPC; none means the default one.
+    pub vpc: Option<String>,
+    /// `--mode`
+    pub mode: ModeChoice,
+    /// `--side`
+    pub side: Side,
+    /// `--adopt`
+    pub adopt: Adopt,
+    /// `--address`
+    pub addresses: Vec<String>,
+    /// Switches.
+    pub options: Options,
+}
+
+/// `--mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ModeChoice {
+    /// Native XDP where the driver has it and it costs no throughput, else TC ingress.
+    Auto,
+    /// XDP in the driver.
+    Native,
+    /// XDP on the built skb.
+    Generic,
+    /// TC ingress.
+    Tc,
+}
+
+/// `--adopt`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Adopt {
+    /// Connections open now are taken up as tracked.
+    Existing,
+    /// The flow table starts empty.
+    None,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Attached {
+    /// The interface.
+    pub eni: EniId,
+    /// What the user should know, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Puts a device under enforcement. Its programs go live with the whole policy in place.
+///
+/// # Errors
+/// One refusal, and nothing changed.
+pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
+    let device = device::require(ctx.netns.as_deref(), &request.name)?;
+    check_device(&request.name, &device)?;
+    check_machine()?;
+    let given = given_addresses(request)?;
+    let mut notes = Vec::new();
+
+    let transaction = ctx.store.begin()?;
+    let (before, revision) = (transaction.snapshot().state.clone(), transaction.snapshot().revision);
+    let mut state = before.clone();
+    ops::ensure_default_vpc(&mut state);
+    if let Some(old) = recorded(&state, ctx.netns.as_deref(), &request.name) {
+        refuse_if_enforced(ctx, &before, old, &device)?;
+        state.interfaces.remove(&old);
+        notes.push(format!(
+            "{} was recorded as {old} and is not enforced any more: attached anew",
+            request.name
+        ));
+    }
+    let vpc = ops::vpc::find(&state, request.vpc.as_deref())?;
+    let eni = Interface {
+        id: EniId::random(),
+        name: request.name.clone(),
+        netns: ctx.netns.clone(),
+        vpc,
+        groups: ops::interface::resolve_groups(&state, vpc, &request.groups)?,
+        addresses: given.unwrap_or_else(|| device.addresses.clone()),
+        attachment: Attachment {
+            slot: free_slot(&state)?,
+            ifindex: device.ifindex,
+            mac: device.mac,
+            side: request.side,
+            mode: Mode::Tc,
+            mode_reason: String::new(),
+            options: request.options,
+            timeouts: Timeouts::default(),
+            attached_since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        },
+    };
+    let id = eni.id;
+    state.interfaces.insert(id, eni);
+
+    let existed = Host::open(&ctx.bpffs)?.is_some();
+    let host = Host::open_or_create(&ctx.bpffs)?;
+    let put = put_in_force(ctx, &host, &before, &mut state, id, request, &device);
+    let committed = put.and_then(|()| transaction.commit(&state));
+    match committed {
+        Ok(revision) => host.state.set(&STATE_REVISION, &revision)?,
+        Err(error) => {
+            take_back(host, existed, &before, revision, id);
+            return Err(error);
+        }
+    }
+    if request.adopt == Adopt::Existing {
+        notes.push(
+            "connections that are open now were not adopted: this version starts with an empty flow table, and they go \
+             on only where rules admit them"
+                .to_owned(),
+        );
+    }
+    Ok(Attached { eni: id, notes })
+}
+
+/// The policy first, then the programs.
+fn put_in_force(
+    ctx: &Context,
+    host: &Host,
+    before: &State,
+    state: &mut State,
+    id: EniId,
+    request: &AttachRequest,
+    device: &Device,
+) -> Result<()> {
+    links::reap(host, |eni| is_known(before, eni))?;
+    let (old, new) = (compile(before), compile(state));
+    let eni = state.interfaces.get_mut(&id).context("the interface was just added")?;
+    crate::kernel::sweep_interface(host, eni.attachment.slot)?;
+    host.go_live(host.build(&new)?, host.cell(STATE_REVISION)?)?;
+    settle(host, &old, &new);
+
+    let constants = Constants {
+        slot: eni.attachment.slot,
+        guest: request.side == Side::Guest,
+        no_link_layer: device.layer == Layer::Network,
+        hz: u32::try_from(host.cell(STATE_HZ)?).context("the clock's rate")?,
+        test_clock: false,
+    };
+    let mut last = None;
+    for (mode, reason) in modes(request.mode, device)? {
+        let attached =
+            netns::within(ctx.netns.as_deref(), || links::attach(host, id, device.ifindex, mode, &constants));
+        match attached {
+            Ok(()) => {
+                eni.attachment.mode = mode;
+                eni.attachment.mode_reason = reason.to_owned();
+                return Ok(());
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| anyhow::anyhow!("no mode to try")))
+}
+
+/// Undoes what [`put_in_force`] did. What cannot be undone now, the next command removes.
+fn take_back(host: Host, existed: bool, before: &State, revision: u64, id: EniId) {
+    let undone = links::detach(&host, id).and_then(|()| {
+        if !existed {
+            return host.remove();
+        }
+        let image = compile(before);
+        host.go_live(host.build(&image)?, revision)
+    });
+    if let Err(error) = undone {
+        log::warn!("cleaning up behind the refused attach failed: {error:#}");
+    }
+}
+
+/// The modes to try in turn, each with its reason for `status`.
+fn modes(choice: ModeChoice, device: &Device) -> Result<Vec<(Mode, &'static str)>> {
+    let has_xdp = device.layer == Layer::Ethernet;
+    let wants_xdp = matches!(choice, ModeChoice::Native | ModeChoice::Generic);
+    if wants_xdp && !has_xdp {
+        let message = "devices without a link-layer header are judged at TC only; use --mode tc or auto";
+        return Err(Refusal::new("UnsupportedDevice", message).into());
+    }
+    if wants_xdp && device.xdp_program.is_some() {
+        return Err(links::foreign("XDP").into());
+    }
+    Ok(match choice {
+        ModeChoice::Native => vec![(Mode::Native, "asked for with --mode native")],
+        ModeChoice::Generic => vec![(Mode::Generic, "asked for with --mode generic")],
+        ModeChoice::Tc => vec![(Mode::Tc, "asked for with --mode tc")],
+        ModeChoice::Auto if !has_xdp => vec![(Mode::Tc, "the device has no link-layer header")],
+        ModeChoice::Auto if device.xdp_program.is_some() => {
+            vec![(Mode::Tc, "another XDP program sits on the device")]
+        }
+        ModeChoice::Auto if device.kind.is_some() => {
+            vec![(Mode::Tc, "a virtual device, on which native XDP costs throughput")]
+        }
+        ModeChoice::Auto => vec![
+            (Mode::Native, "the driver takes XDP programs"),
+            (Mode::Tc, "the driver takes no XDP program as it is set up"),
+        ],
+    })
+}
+
+fn check_device(name: &str, device: &Device) -> Result<()> {
+    let why = match device.layer {
+        Layer::Ethernet | Layer::Network => return Ok(()),
+        Layer::Loopback => {
+            "the loopback device carries no traffic of the network; attach the device that does".into()
+        }
+        Layer::Other(number) => {
+            format!("devices of link type {number} are not understood; Ethernet and tunnels are")
+        }
+    };
+    Err(Refusal::new("UnsupportedDevice", format!("{name}: {why}")).into())
+}
+
+/// What the kernel must have.
+fn check_machine() -> Result<()> {
+    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+        let message = "this kernel has no type information (BTF); use one built with CONFIG_DEBUG_INFO_BTF";
+        return Err(Refusal::new("UnsupportedKernel", message).into());
+    }
+    Ok(())
+}
+
+/// The member addresses of a guest; `None` where the kernel knows them.
+fn given_addresses(request: &AttachRequest) -> Result<Option<Vec<IpAddr>>> {
+    if request.side == Side::Host {
+        if request.addresses.is_empty() {
+            return Ok(None);
+        }
+        let message =
+            "--address goes with --side guest; the addresses of this machine's own devices are the kernel's";
+        return Err(Refusal::new("InvalidParameterCombination", message).into());
+    }
+    if request.addresses.is_empty() && !request.options.no_source_dest_check {
+        let message = "--side guest needs the guest's addresses: give each with --address (or --no-source-dest-check \
+                       for a router)";
+        return Err(Refusal::new("MissingParameter", message).into());
+    }
+    let addresses: Result<BTreeSet<IpAddr>> = request
+        .addresses
+        .iter()
+        .map(|typed| {
+            typed.parse().map_err(|_| {
+                Refusal::invalid(format!(
+                    "--address {typed}: not an IPv4 or IPv6 address (without a prefix length)"
+                ))
+                .into()
+            })
+        })
+        .collect();
+    Ok(Some(addresses?.into_iter().collect()))
+}
+
+fn recorded(state: &State, netns: Option<&str>, name: &str) -> Option<EniId> {
+    ops::interface::find(state, netns, name).ok()
+}
+
+fn refuse_if_enforced(ctx: &Context, state: &State, id: EniId, device: &Device) -> Result<()> {
+    let enforced = match Host::open(&ctx.bpffs)? {
+        Some(host) => links::is_attached(&host, id, device.ifindex),
+        None => false,
+    };
+    if !enforced {
+        return Ok(());
+    }
+    let name = state.interfaces.get(&id).map_or("it", |eni| eni.name.as_str());
+    Err(Refusal::new(
+        "IncorrectState",
+        format!("{name} is attached already, as {id}; use `interface set-groups` to change its groups, or detach it first"),
+    )
+    .into())
+}
+
+fn free_slot(state: &State) -> Result<u16> {
+    let taken: BTreeSet<u16> = state.interfaces.values().map(|eni| eni.attachment.slot).collect();
+    (0..MAX_INTERFACES as u16).find(|slot| !taken.contains(slot)).ok_or_else(|| {
+        let message = format!("this host enforces {MAX_INTERFACES} interfaces already, which is all it can");
+        Refusal::new("ResourceLimitExceeded", message).into()
+    })
+}
+
+/// Takes a device out of enforcement: programs, pins, flows and membership go; with the last one, everything.
+///
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`; and where the kernel refuses, in which case the next command tries again.
+pub fn detach(ctx: &Context, name: &str) -> Result<EniId> {
+    let transaction = ctx.store.begin()?;
+    let before = transaction.snapshot().state.clone();
+    let id = ops::interface::find(&before, ctx.netns.as_deref(), name)?;
+    let mut state = before.clone();
+    let eni = state.interfaces.remove(&id).context("the interface was just found")?;
+    let host = Host::open(&ctx.bpffs)?;
+    let revision = transaction.commit(&state)?;
+    let Some(host) = host else { return Ok(id) };
+
+    links::reap(&host, |eni| is_known(&state, eni))?;
+    if state.interfaces.is_empty() {
+        host.remove()?;
+        return Ok(id);
+    }
+    let (old, new) = (compile(&before), compile(&state));
+    host.go_live(host.build(&new)?, revision)?;
+    settle(&host, &old, &new);
+    crate::kernel::sweep_interface(&host, eni.attachment.slot)?;
+    Ok(id)
+}

@@ -1,0 +1,59 @@
+//! `sg-ctl group …`
+
+use crate::ops;
+
+/// Commands on groups.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Make a group: no inbound rule, all outbound
+    Create(Create),
+    /// List groups
+    List(List),
+    /// Show one group with its rules
+    Show(Named),
+    /// Delete a group that nothing uses
+    Delete(Named),
+}
+
+/// `group create`
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// Name, unique in the VPC without regard to case
+    name: String,
+    /// What the group is for
+    #[arg(long, value_name = "TEXT")]
+    description: String,
+    /// VPC to make it in [default: the default VPC]
+    #[arg(long, value_name = "V")]
+    vpc: Option<String>,
+    /// Tag of the group; may be repeated
+    #[arg(long = "tag", value_name = "K=V")]
+    tags: Vec<String>,
+}
+
+impl From<&Create> for ops::group::Create {
+    fn from(typed: &Create) -> Self {
+        Self {
+            name: typed.name.clone(),
+            description: typed.description.clone(),
+            vpc: typed.vpc.clone(),
+            tags: typed.tags.clone(),
+        }
+    }
+}
+
+/// `group list`
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// Groups of this VPC only
+    #[arg(long, value_name = "V")]
+    pub vpc: Option<String>,
+}
+
+/// One group.
+#[derive(Debug, clap::Args)]
+pub struct Named {
+    /// Id or name of the group
+    #[arg(value_name = "G")]
+    pub group: String,
+}

@@ -1,0 +1,124 @@
+//! `sg-ctl attach`, `sg-ctl detach`, `sg-ctl interface …`
+
+use crate::{
+    attach::{Adopt, AttachRequest, ModeChoice},
+    model::{Options, Side},
+};
+
+/// Commands on interfaces.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// List attached interfaces
+    List,
+    /// Show one interface
+    Show(Named),
+    /// Replace the groups of an interface
+    SetGroups(SetGroups),
+}
+
+/// One interface.
+#[derive(Debug, clap::Args)]
+pub struct Named {
+    /// Device name or id of the interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+}
+
+/// `interface set-groups`
+#[derive(Debug, clap::Args)]
+pub struct SetGroups {
+    /// Device name or id of the interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    /// All groups that it is to carry, by id or name
+    #[arg(value_name = "G", required = true)]
+    pub groups: Vec<String>,
+}
+
+/// `attach`
+#[derive(Debug, clap::Args)]
+pub struct Attach {
+    /// Name of the device
+    #[arg(value_name = "IFACE")]
+    name: String,
+    /// Group to carry, by id or name; may be repeated [default: the VPC's group 'default']
+    #[arg(long = "group", value_name = "G")]
+    groups: Vec<String>,
+    /// VPC of the interface [default: the default VPC]
+    #[arg(long, value_name = "V")]
+    vpc: Option<String>,
+    /// Where inbound packets are judged
+    #[arg(long, value_enum, default_value = "auto")]
+    mode: ModeChoice,
+    /// Which end of the link this machine is
+    #[arg(long, value_enum, default_value = "host")]
+    side: Side,
+    /// What becomes of connections that are open already
+    #[arg(long, value_enum, default_value = "existing")]
+    adopt: Adopt,
+    /// Address of the guest, with --side guest; may be repeated
+    #[arg(long = "address", value_name = "A")]
+    addresses: Vec<String>,
+    /// What is to need rules although it is exempt otherwise
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    no_exempt: Vec<Exemption>,
+    /// Judge ICMP errors by the rules even where they belong to a flow
+    #[arg(long)]
+    require_icmp_rules: bool,
+    /// What becomes of frames that are neither IP nor ARP
+    #[arg(long, value_enum, default_value = "drop")]
+    non_ip: NonIp,
+    /// Let packets pass that are not from or to the interface's own addresses (routers, NAT)
+    #[arg(long)]
+    no_source_dest_check: bool,
+    /// Track every flow, those of world-open ports too
+    #[arg(long)]
+    force_track: bool,
+}
+
+impl From<&Attach> for AttachRequest {
+    fn from(typed: &Attach) -> Self {
+        Self {
+            name: typed.name.clone(),
+            groups: typed.groups.clone(),
+            vpc: typed.vpc.clone(),
+            mode: typed.mode,
+            side: typed.side,
+            adopt: typed.adopt,
+            addresses: typed.addresses.clone(),
+            options: Options {
+                no_exempt_link_local: typed.no_exempt.contains(&Exemption::LinkLocal),
+                no_exempt_dhcp: typed.no_exempt.contains(&Exemption::Dhcp),
+                require_icmp_rules: typed.require_icmp_rules,
+                non_ip_pass: typed.non_ip == NonIp::Pass,
+                no_source_dest_check: typed.no_source_dest_check,
+                force_track: typed.force_track,
+            },
+        }
+    }
+}
+
+/// What passes without rules (P-10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Exemption {
+    /// The service addresses, such as 169.254.169.254
+    LinkLocal,
+    /// DHCP and DHCPv6
+    Dhcp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum NonIp {
+    /// Dropped, but for the exempt ones
+    Drop,
+    /// Let through
+    Pass,
+}
+
+/// `detach`
+#[derive(Debug, clap::Args)]
+pub struct Detach {
+    /// Name of the device
+    #[arg(value_name = "IFACE")]
+    pub name: String,
+}

@@ -1,0 +1,154 @@
+//! The command line, as `cli.md` lays it down.
+//!
+//! clap reads what was typed and refuses what no command knows (exit 2). Values stay text here: [`crate::ops`] reads
+//! them, so that each bad one gets EC2's code (exit 1).
+
+mod datapath;
+mod group;
+mod interface;
+mod rule;
+mod run;
+
+use crate::{
+    error::{Refusal, Result},
+    render::{Output, escape},
+};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// EC2 security groups, enforced on any Linux network interface.
+#[derive(Debug, Parser)]
+#[command(name = "sg-ctl", version, infer_subcommands = false, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command, before or after its name.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// What is printed on stdout
+    #[arg(short, long, global = true, env = "SG_OUTPUT", value_enum, default_value = "table")]
+    output: Output,
+    /// Directory of the embedded store
+    #[arg(long, global = true, env = "SG_STATE_DIR", value_name = "DIR", default_value = "/var/lib/sg-ctl")]
+    state_dir: PathBuf,
+    /// Where the desired state lives [default: sqlite:<state-dir>/state.db]
+    #[arg(long, global = true, env = "SG_STORE", value_name = "URL")]
+    store: Option<String>,
+    /// Where programs, links and maps are pinned
+    #[arg(long, global = true, env = "SG_BPFFS", value_name = "DIR", default_value = "/sys/fs/bpf/sg-ctl")]
+    bpffs: PathBuf,
+    /// Network namespace in which interface names are resolved [default: the caller's]
+    #[arg(long, global = true, env = "SG_NETNS", value_name = "NAME|PATH")]
+    netns: Option<String>,
+    /// Log on stderr; twice for more (or set RUST_LOG)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Enforce security groups on an interface
+    Attach(interface::Attach),
+    /// Stop enforcing on an interface and forget it
+    Detach(interface::Detach),
+    /// Show what is attached, how, and how full each map is
+    Status,
+    /// Make, show and delete security groups
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Add, show and remove rules
+    #[command(subcommand)]
+    Rule(rule::Command),
+    /// Show interfaces and change the groups they carry
+    #[command(subcommand)]
+    Interface(interface::Command),
+    /// Count what passed and what was dropped, and why
+    Counters(datapath::Counters),
+    /// Look at tracked flows
+    #[command(subcommand)]
+    Conntrack(datapath::Conntrack),
+}
+
+/// What `main` does: reads the command line, runs it, and turns the outcome into text and an exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.global.verbose);
+    // An answer is written at once when it is complete: what fails prints no half of one.
+    let mut answer = Vec::new();
+    let outcome = run::run(&cli, &mut answer).and_then(|()| print(&answer));
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    match error.downcast::<clap::Error>() {
+        Ok(usage) => usage.exit(),
+        Err(error) => {
+            report(&error, cli.global.output);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Without `-v` only what RUST_LOG asks for.
+fn log_to_stderr(verbose: u8) {
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(log::LevelFilter::Off);
+    match verbose {
+        0 => logger.parse_default_env(),
+        1 => logger.filter_level(log::LevelFilter::Info),
+        2 => logger.filter_level(log::LevelFilter::Debug),
+        _ => logger.filter_level(log::LevelFilter::Trace),
+    };
+    logger.init();
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn print(answer: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(answer).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Refusal::new("OutputError", format!("the answer cannot be written: {error}")).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the user something beside the answer.
+fn tell(kind: &str, message: &str) {
+    // There is nobody to tell that stderr is gone.
+    let _ = writeln!(io::stderr(), "{kind}: {}", escape(message));
+}
+
+/// One line on stderr, whatever the error holds.
+fn report(error: &anyhow::Error, output: Output) {
+    let _ = writeln!(io::stderr(), "{}", error_line(error, output));
+}
+
+fn error_line(error: &anyhow::Error, output: Output) -> String {
+    let (code, message) = match error.downcast_ref::<Refusal>() {
+        Some(refusal) => (refusal.code, refusal.message.clone()),
+        None => ("InternalError", format!("{error:#}")),
+    };
+    match output {
+        Output::Table => format!("error: {code}: {}", escape(&message)),
+        Output::Json => json!({ "error": { "code": code, "message": message } }).to_string(),
+    }
+}
+
+/// The error of wrong usage, as clap itself reports it.
+fn usage(kind: clap::error::ErrorKind, message: &str) -> anyhow::Error {
+    use clap::CommandFactory as _;
+    Cli::command().error(kind, message).into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! `sg-ctl rule …`
+
+use super::usage;
+use crate::{
+    error::Result,
+    model::Direction,
+    ops::rule::{Content, Which},
+};
+use clap::{ValueEnum as _, error::ErrorKind};
+
+/// Commands on rules.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Add one rule for each source, all or none
+    Add(Add),
+    /// List rules
+    List(List),
+    /// Remove rules by their ids or by what they say
+    Remove(Remove),
+}
+
+/// `rule add`
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("peer").required(true).multiple(true).args(["cidrs", "source_groups"])))]
+pub struct Add {
+    /// Id or name of the group
+    #[arg(value_name = "G")]
+    pub group: String,
+    /// Inbound or outbound
+    #[arg(value_enum)]
+    direction: Direction,
+    /// tcp, udp, icmp, icmpv6, all (or -1), or a number 0-255
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    protocol: String,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Add {
+    /// The rules to add.
+    pub fn content(&self) -> Content {
+        self.flags.content(self.direction, &self.protocol)
+    }
+}
+
+/// Flags that say what a rule says, beside its protocol.
+#[derive(Debug, clap::Args)]
+struct Flags {
+    /// Port or range, for tcp and udp
+    // Hyphens, so that `-1` gets EC2's refusal.
+    #[arg(long, value_name = "N|N-M", allow_hyphen_values = true)]
+    port: Option<String>,
+    /// ICMP type, -1 for all [default: all]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
+    icmp_type: Option<String>,
+    /// ICMP code, -1 for all [default: all]
+    #[arg(long, value_name = "C", allow_negative_numbers = true)]
+    icmp_code: Option<String>,
+    /// Source (or destination) addresses, IPv4 or IPv6; may be repeated
+    #[arg(long = "cidr", value_name = "C")]
+    cidrs: Vec<String>,
+    /// Source (or destination) group, by id or name; may be repeated
+    #[arg(long = "source-group", value_name = "G2")]
+    source_groups: Vec<String>,
+    /// What the rule is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+impl Flags {
+    fn content(&self, direction: Direction, protocol: &str) -> Content {
+        Content {
+            direction,
+            protocol: protocol.to_owned(),
+            port: self.port.clone(),
+            icmp_type: self.icmp_type.clone(),
+            icmp_code: self.icmp_code.clone(),
+            cidrs: self.cidrs.clone(),
+            source_groups: self.source_groups.clone(),
+            description: self.description.clone(),
+        }
+    }
+
+    fn has_peer(&self) -> bool {
+        !self.cidrs.is_empty() || !self.source_groups.is_empty()
+    }
+
+    fn has_any(&self) -> bool {
+        let texts = [&self.port, &self.icmp_type, &self.icmp_code, &self.description];
+        self.has_peer() || texts.into_iter().any(Option::is_some)
+    }
+}
+
+/// `rule list`
+#[derive(Debug, clap::Args)]
+pub struct List {
+    /// Rules of this group only
+    #[arg(value_name = "G")]
+    pub group: Option<String>,
+}
+
+/// `rule remove`
+#[derive(Debug, clap::Args)]
+pub struct Remove {
+    /// Id or name of the group
+    #[arg(value_name = "G")]
+    pub group: String,
+    /// Ids of rules; or a direction, with the flags of `rule add`
+    #[arg(value_name = "RULE-ID|ingress|egress", required = true)]
+    rules: Vec<String>,
+    /// tcp, udp, icmp, icmpv6, all (or -1), or a number 0-255
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    protocol: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Remove {
+    /// The rules to remove: the two ways of naming them do not mix.
+    pub fn which(&self) -> Result<Which> {
+        let direction = match self.rules.as_slice() {
+            [only] => Direction::from_str(only, false).ok(),
+            _ => None,
+        };
+        match (direction, &self.protocol) {
+            (Some(direction), Some(protocol)) if self.flags.has_peer() => {
+                Ok(Which::Content(self.flags.content(direction, protocol)))
+            }
+            (Some(_), None) => Err(usage(
+                ErrorKind::MissingRequiredArgument,
+                "a rule is named by its content with --protocol and --cidr or --source-group",
+            )),
+            (Some(_), Some(_)) => Err(usage(
+                ErrorKind::MissingRequiredArgument,
+                "a rule is named by its content with --cidr or --source-group",
+            )),
+            (None, None) if !self.flags.has_any() => Ok(Which::Ids(self.rules.clone())),
+            (None, _) => Err(usage(
+                ErrorKind::ArgumentConflict,
+                "name rules by their ids, or one by 'ingress' or 'egress' and the flags of 'rule add'",
+            )),
+        }
+    }
+}

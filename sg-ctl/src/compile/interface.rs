@@ -1,0 +1,145 @@
+//! One interface: the rules of all its groups, added up (T-1).
+
+use super::{Family, InterfacePolicy, Net, Permission, Ports, Table};
+use crate::model::{Direction, GroupId, Interface, Peer, PortRange, Rule, State, Traffic};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// The interface's policy under the state.
+pub fn compile(state: &State, eni: &Interface) -> InterfacePolicy {
+    let rules: Vec<&Rule> = state.rules.values().filter(|rule| eni.groups.contains(&rule.group)).collect();
+    let tables = Family::BOTH.map(|family| {
+        Direction::BOTH.map(|direction| {
+            let mut said = said_by_rules(state, &rules, direction, family);
+            if direction == Direction::Egress && !eni.attachment.options.no_exempt_link_local {
+                add_service_addresses(&mut said, family);
+            }
+            Table::new(family, &said)
+        })
+    });
+    let track_all = eni.attachment.options.force_track;
+    let open = |from: Direction, back: Direction| {
+        Family::BOTH.map(|family| {
+            [IpProtocol::Tcp, IpProtocol::Udp].map(|protocol| {
+                if track_all || !answers_are_open(&rules, back, family, protocol) {
+                    return Ports::NONE;
+                }
+                world_ports(&rules, from, family, protocol)
+            })
+        })
+    };
+    InterfacePolicy {
+        eni: eni.id,
+        tables,
+        open_in: open(Direction::Ingress, Direction::Egress),
+        open_out: open(Direction::Egress, Direction::Ingress),
+        locals: eni.addresses.clone(),
+        options: eni.attachment.options,
+        timeouts: eni.attachment.timeouts,
+    }
+}
+
+/// What the rules of a direction say of the prefixes that they name.
+fn said_by_rules(
+    state: &State,
+    rules: &[&Rule],
+    direction: Direction,
+    family: Family,
+) -> BTreeMap<Net, Permission> {
+    let mut said = BTreeMap::<Net, Permission>::new();
+    for rule in rules.iter().filter(|rule| rule.direction == direction) {
+        let permission = Permission::of(rule.traffic, family);
+        let mut say = |net: Net| said.entry(net).or_default().add(&permission);
+        match rule.peer {
+            Peer::Ipv4(net) if family == Family::V4 => say(Net::new(net.addr().into(), net.prefix_len())),
+            Peer::Ipv6(net) if family == Family::V6 => say(Net::new(net.addr().into(), net.prefix_len())),
+            Peer::Group(group) => {
+                members(state, group)
+                    .filter(|address| Family::of(address) == family)
+                    .map(Net::host)
+                    .for_each(say);
+            }
+            Peer::Ipv4(_) | Peer::Ipv6(_) => {}
+        }
+    }
+    said
+}
+
+/// What a reference to the group means: the addresses of the interfaces in it (T-42, P-17). None is nobody.
+pub fn members(state: &State, group: GroupId) -> impl Iterator<Item = IpAddr> {
+    state
+        .interfaces
+        .values()
+        .filter(move |eni| eni.groups.contains(&group))
+        .flat_map(|eni| eni.addresses.iter().copied())
+}
+
+/// The two protocols that can be untracked.
+#[derive(Clone, Copy)]
+enum IpProtocol {
+    Tcp,
+    Udp,
+}
+
+/// The ports of that protocol in a rule; every port in a rule for all traffic.
+fn ports(rule: &Rule, protocol: IpProtocol) -> Option<PortRange> {
+    match (rule.traffic, protocol) {
+        (Traffic::All, _) => Some(PortRange::ALL),
+        (Traffic::Tcp(range), IpProtocol::Tcp) | (Traffic::Udp(range), IpProtocol::Udp) => Some(range),
+        _ => None,
+    }
+}
+
+/// Whether the rule's peer is written as `0.0.0.0/0` or `::/0`. Nothing else counts, whatever it holds (P-2, T-13).
+fn is_world(rule: &Rule, family: Family) -> bool {
+    match rule.peer {
+        Peer::Ipv4(net) => family == Family::V4 && net.prefix_len() == 0,
+        Peer::Ipv6(net) => family == Family::V6 && net.prefix_len() == 0,
+        Peer::Group(_) => false,
+    }
+}
+
+/// Ports that the rules of a direction open to all addresses.
+fn world_ports(rules: &[&Rule], direction: Direction, family: Family, protocol: IpProtocol) -> Ports {
+    let mut open = Ports::NONE;
+    for rule in rules.iter().filter(|rule| rule.direction == direction && is_world(rule, family)) {
+        if let Some(range) = ports(rule, protocol) {
+            open.add(&Ports::range(range.from, range.to));
+        }
+    }
+    open
+}
+
+/// Whether one rule of a direction admits that protocol from or to all addresses on all ports (T-8c).
+fn answers_are_open(rules: &[&Rule], direction: Direction, family: Family, protocol: IpProtocol) -> bool {
+    rules.iter().any(|rule| {
+        rule.direction == direction && is_world(rule, family) && ports(rule, protocol) == Some(PortRange::ALL)
+    })
+}
+
+/// The service addresses of section N, an implied outward rule that is tracked like any flow (P-10).
+fn add_service_addresses(said: &mut BTreeMap<Net, Permission>, family: Family) {
+    let port = |port| PortRange { from: port, to: port };
+    let link_local = |c, d| IpAddr::V4(Ipv4Addr::new(169, 254, c, d));
+    let ec2 = |last| IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, last));
+    let services = [
+        (link_local(169, 253), Traffic::Tcp(port(53))),
+        (link_local(169, 253), Traffic::Udp(port(53))),
+        (ec2(0x253), Traffic::Tcp(port(53))),
+        (ec2(0x253), Traffic::Udp(port(53))),
+        (link_local(169, 254), Traffic::Tcp(port(80))),
+        (ec2(0x254), Traffic::Tcp(port(80))),
+        (link_local(170, 2), Traffic::Tcp(port(80))),
+        (link_local(169, 250), Traffic::Tcp(port(1688))),
+        (link_local(169, 251), Traffic::Tcp(port(1688))),
+        (link_local(169, 123), Traffic::Udp(port(123))),
+        (ec2(0x123), Traffic::Udp(port(123))),
+    ];
+    for (address, traffic) in services {
+        if Family::of(&address) == family {
+            said.entry(Net::host(address)).or_default().add(&Permission::of(traffic, family));
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The compiler against the statements of semantics.md, and its tables against the rules read literally.
+
+use super::*;
+use crate::model::{
+    Attachment, Direction, GroupId, IcmpMatch, Interface, Mode, Options, Peer, PortRange, Rule, RuleId,
+    SecurityGroup, Side, Tags, Timeouts, Traffic, VpcId,
+};
+use std::net::IpAddr;
+
+struct Fixture {
+    state: State,
+    vpc: VpcId,
+}
+
+fn port(from: u16, to: u16) -> PortRange {
+    PortRange { from, to }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { state: State::default(), vpc: VpcId::random() }
+    }
+
+    fn group(&mut self) -> GroupId {
+        let (id, vpc) = (GroupId::random(), self.vpc);
+        let group =
+            SecurityGroup { id, name: id.to_string(), description: String::new(), vpc, tags: Tags::new() };
+        self.state.groups.insert(id, group);
+        id
+    }
+
+    fn rule(&mut self, group: GroupId, direction: Direction, traffic: Traffic, peer: &str) {
+        let peer = match (peer.parse(), peer.parse(), peer.parse()) {
+            (Ok(net), _, _) => Peer::Ipv4(net),
+            (_, Ok(net), _) => Peer::Ipv6(net),
+            (_, _, Ok(group)) => Peer::Group(group),
+            _ => panic!("{peer}"),
+        };
+        let id = RuleId::random();
+        let rule = Rule { id, group, direction, traffic, peer, description: None, tags: Tags::new() };
+        self.state.rules.insert(id, rule);
+    }
+
+    fn interface(&mut self, slot: u16, groups: &[GroupId], addresses: &[&str]) {
+        let attachment = Attachment {
+            slot,
+            ifindex: 1,
+            mac: [0; 6],
+            side: Side::Host,
+            mode: Mode::Tc,
+            mode_reason: String::new(),
+            options: Options::default(),
+            timeouts: Timeouts::default(),
+            attached_since: 0,
+        };
+        let id = EniId::random();
+        let eni = Interface {
+            id,
+            name: format!("eth{slot}"),
+            netns: None,
+            vpc: self.vpc,
+            groups: groups.to_vec(),
+            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
+            attachment,
+        };
+        self.state.interfaces.insert(id, eni);
+    }
+
+    fn policy(&self, slot: u16) -> InterfacePolicy {
+        compile(&self.state).policies.remove(&slot).unwrap()
+    }
+
+    fn with_t11_rules() -> (Self, GroupId) {
+        let mut f = Self::new();
+        let g = f.group();
+        f.rule(g, Direction::Ingress, Traffic::Tcp(port(22, 22)), "203.0.113.1/32");
+        f.rule(g, Direction::Ingress, Traffic::Tcp(port(80, 80)), "0.0.0.0/0");
+        f.rule(g, Direction::Ingress, Traffic::Tcp(port(80, 80)), "::/0");
+        f.rule(g, Direction::Ingress, Traffic::Icmp(IcmpMatch::All), "0.0.0.0/0");
+        f.rule(g, Direction::Egress, Traffic::All, "0.0.0.0/0");
+        f.rule(g, Direction::Egress, Traffic::All, "::/0");
+        f.interface(0, &[g], &["10.0.0.1"]);
+        (f, g)
+    }
+}
+
+#[test]
+fn t11_untracked_is_what_is_open_both_ways_in_its_family() {
+    let (mut f, _) = Fixture::with_t11_rules();
+    let policy = f.policy(0);
+    assert_eq!(policy.open_in[0][0].ranges(), [(80, 80)]);
+    assert_eq!(policy.open_in[1][0].ranges(), [(80, 80)]);
+    assert!(policy.open_in[0][1].is_empty(), "no UDP rule inward");
+    assert!(policy.open_out.iter().flatten().all(Ports::is_empty), "inward is not open on all ports");
+
+    f.state.rules.retain(|_, r| r.direction != Direction::Egress || !matches!(r.peer, Peer::Ipv4(_)));
+    let policy = f.policy(0);
+    assert!(policy.open_in[0][0].is_empty(), "IPv4 egress went: every IPv4 flow is tracked");
+    assert_eq!(policy.open_in[1][0].ranges(), [(80, 80)], "IPv6 stays as it was (T-10)");
+}
+
+#[test]
+fn t9_tcp_0_to_65535_counts_as_all_ports_for_tcp_only() {
+    let mut f = Fixture::new();
+    let g = f.group();
+    f.rule(g, Direction::Ingress, Traffic::Tcp(port(80, 80)), "0.0.0.0/0");
+    f.rule(g, Direction::Ingress, Traffic::Udp(port(53, 53)), "0.0.0.0/0");
+    f.rule(g, Direction::Egress, Traffic::Tcp(PortRange::ALL), "0.0.0.0/0");
+    f.interface(0, &[g], &[]);
+    assert_eq!(f.policy(0).open_in[0][0].ranges(), [(80, 80)]);
+    assert!(f.policy(0).open_in[0][1].is_empty());
+}
+
+#[test]
+fn t8_halves_of_the_world_are_not_all_addresses() {
+    let mut f = Fixture::new();
+    let g = f.group();
+    f.rule(g, Direction::Ingress, Traffic::Tcp(port(80, 80)), "0.0.0.0/1");
+    f.rule(g, Direction::Ingress, Traffic::Tcp(port(80, 80)), "128.0.0.0/1");
+    f.rule(g, Direction::Egress, Traffic::All, "0.0.0.0/0");
+    f.interface(0, &[g], &[]);
+    assert!(f.policy(0).open_in[0][0].is_empty());
+}
+
+#[test]
+fn t12_open_rules_may_come_from_different_groups() {
+    let mut f = Fixture::new();
+    let (a, b) = (f.group(), f.group());
+    f.rule(a, Direction::Ingress, Traffic::Tcp(port(80, 80)), "0.0.0.0/0");
+    f.rule(b, Direction::Egress, Traffic::All, "0.0.0.0/0");
+    f.interface(0, &[a, b], &[]);
+    f.interface(1, &[a], &[]);
+    assert!(f.policy(0).open_in[0][0].contains(80));
+    assert!(f.policy(1).open_in[0][0].is_empty());
+}
+
+#[test]
+fn trap_28_a_reference_to_an_empty_or_unknown_group_matches_nobody() {
+    let mut f = Fixture::new();
+    let (g, empty) = (f.group(), f.group());
+    f.rule(g, Direction::Ingress, Traffic::All, &empty.to_string());
+    f.rule(g, Direction::Ingress, Traffic::All, &GroupId::random().to_string());
+    f.interface(0, &[g], &["10.0.0.1"]);
+    let policy = f.policy(0);
+    assert_eq!(policy.tables[0][0], Table::default());
+    assert!(policy.tables[0][0].lookup("10.0.0.2".parse().unwrap()).is_nothing());
+}
+
+#[test]
+fn p17_a_group_reference_is_its_members_addresses() {
+    let mut f = Fixture::new();
+    let (g, peers) = (f.group(), f.group());
+    f.rule(g, Direction::Ingress, Traffic::Tcp(port(5432, 5432)), &peers.to_string());
+    f.interface(0, &[g], &["10.0.0.1"]);
+    f.interface(1, &[peers], &["10.0.0.2", "fd00::2"]);
+    let policy = f.policy(0);
+    assert!(policy.tables[0][0].lookup("10.0.0.2".parse().unwrap()).tcp.contains(5432));
+    assert!(policy.tables[1][0].lookup("fd00::2".parse().unwrap()).tcp.contains(5432));
+    assert!(policy.tables[0][0].lookup("10.0.0.1".parse().unwrap()).is_nothing(), "not a member (T-4)");
+}
+
+#[test]
+fn r27_icmp_and_icmpv6_do_not_cover_each_other() {
+    let v4_rule = Permission::of(Traffic::Icmp(IcmpMatch::All), Family::V6);
+    assert!(v4_rule.icmp.is_empty());
+    let v6_rule = Permission::of(Traffic::Icmpv6(IcmpMatch::Type(128)), Family::V4);
+    assert!(v6_rule.is_nothing());
+    let echo = Permission::of(Traffic::Icmp(IcmpMatch::Type(8)), Family::V4);
+    assert_eq!(echo.icmp.ranges(), [(0x800, 0x8ff)]);
+}
+
+#[test]
+fn p10_service_addresses_are_an_implied_outward_rule_that_can_be_switched_off() {
+    let mut f = Fixture::new();
+    let g = f.group();
+    f.interface(0, &[g], &[]);
+    let resolver = "169.254.169.253".parse().unwrap();
+    let policy = f.policy(0);
+    assert!(policy.tables[0][1].lookup(resolver).udp.contains(53));
+    assert!(policy.tables[0][0].lookup(resolver).is_nothing(), "nothing that starts inward is let in");
+    f.state.interfaces.values_mut().for_each(|eni| eni.attachment.options.no_exempt_link_local = true);
+    assert!(f.policy(0).tables[0][1].lookup(resolver).is_nothing());
+}
+
+#[test]
+fn interrupted_ports_are_those_that_ceased_to_be_open() {
+    let (mut f, _) = Fixture::with_t11_rules();
+    let before = compile(&f.state);
+    f.state.rules.retain(|_, r| r.traffic != Traffic::Tcp(port(80, 80)));
+    let after = compile(&f.state);
+    assert_eq!(before.interrupted_ports(&after), 1, "port 80 of both families is one port");
+    assert_eq!(after.interrupted_ports(&before), 0);
+    assert!(after.is_opened_by(&before) && !before.is_opened_by(&after));
+}
+
+/// The longest match must say what all rules together say, read one by one.
+#[test]
+fn tables_agree_with_the_rules_read_literally() {
+    let mut seed = 7u64;
+    let mut next = move |below: u64| {
+        seed = sg_common::mark::mix(seed, 1);
+        seed % below
+    };
+    for _ in 0..300 {
+        let mut said = BTreeMap::<Net, Permission>::new();
+        let mut rules = Vec::new();
+        for _ in 0..next(12) {
+            let length = [0, 1, 8, 9, 16, 24, 31, 32][next(8) as usize];
+            let address = IpAddr::from([10, next(2) as u8, next(2) as u8, next(4) as u8]);
+            let from = next(20) as u16;
+            let permission = Permission::of(Traffic::Tcp(port(from, from + next(9) as u16)), Family::V4);
+            let net = Net::new(address, length);
+            said.entry(net).or_default().add(&permission);
+            rules.push((net, permission));
+        }
+        let table = Table::new(Family::V4, &said);
+        for last in 0..16u8 {
+            let address = IpAddr::from([10, last & 1, last >> 1 & 1, last >> 2]);
+            let mut literal = Permission::default();
+            rules.iter().filter(|(net, _)| net.covers(&Net::host(address))).for_each(|(_, p)| literal.add(p));
+            assert_eq!(table.lookup(address), &literal, "{address} in {rules:?}");
+        }
+    }
+}

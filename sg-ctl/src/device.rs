@@ -1,0 +1,170 @@
+//! What the kernel knows of a network device, by rtnetlink.
+
+use crate::{
+    error::{Refusal, Result},
+    netns,
+};
+use anyhow::Context;
+use futures_util::StreamExt;
+use netlink_packet_route::{
+    address::{AddressAttribute, AddressFlags, AddressScope},
+    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkXdp},
+};
+use rtnetlink::Handle;
+use std::{collections::BTreeSet, net::IpAddr};
+
+/// A network device as it is now.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// The kernel's index.
+    pub ifindex: u32,
+    /// Link-layer address; all zero where it has none.
+    pub mac: [u8; 6],
+    /// What a packet begins with.
+    pub layer: Layer,
+    /// `veth`, `tun`, …; none of a physical device.
+    pub kind: Option<String>,
+    /// Id of an XDP program that sits on it.
+    pub xdp_program: Option<u32>,
+    /// Global addresses that are in use: what a reference to its groups means (P-17).
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What a device's packets begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// An Ethernet header.
+    Ethernet,
+    /// The network header (tun, WireGuard, ppp).
+    Network,
+    /// The loopback device.
+    Loopback,
+    /// Something else, by the kernel's ARPHRD number.
+    Other(u16),
+}
+
+/// Looks the device up in a namespace; `None` where there is none of that name.
+///
+/// # Errors
+/// Where the kernel cannot be asked.
+pub fn find(netns: Option<&str>, name: &str) -> Result<Option<Device>> {
+    netns::within(netns, || in_runtime(async |handle| look(&handle, name).await))
+}
+
+/// The device, or the refusal that names it.
+///
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`
+pub fn require(netns: Option<&str>, name: &str) -> Result<Device> {
+    find(netns, name)?.ok_or_else(|| {
+        let place = netns.map_or(String::new(), |name| format!(" in the network namespace '{name}'"));
+        let list = netns.map_or("ip link".to_owned(), |name| format!("ip -n {name} link"));
+        let message = format!(
+            "The networkInterface ID '{name}' does not exist: no such device{place}; `{list}` lists them"
+        );
+        Refusal::new("InvalidNetworkInterfaceID.NotFound", message).into()
+    })
+}
+
+/// Runs one conversation with the kernel.
+fn in_runtime<T>(conversation: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("cannot start the netlink conversation")?;
+    runtime.block_on(async {
+        let (connection, handle, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
+        tokio::spawn(connection);
+        conversation(handle).await
+    })
+}
+
+async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
+    // Longer names are none that a device can have, and the kernel would refuse the question.
+    const IFNAMSIZ: usize = 16;
+    if name.is_empty() || name.len() >= IFNAMSIZ || name.contains('\0') {
+        return Ok(None);
+    }
+    let mut links = handle.link().get().match_name(name.to_owned()).execute();
+    let link = match links.next().await {
+        Some(Ok(link)) => link,
+        None => return Ok(None),
+        Some(Err(rtnetlink::Error::NetlinkError(error))) if error.raw_code() == -libc::ENODEV => {
+            return Ok(None);
+        }
+        Some(Err(error)) => return Err(error).context("cannot ask the kernel for the device"),
+    };
+    let mut device = Device {
+        ifindex: link.header.index,
+        mac: [0; 6],
+        layer: layer(link.header.link_layer_type),
+        kind: None,
+        xdp_program: None,
+        addresses: Vec::new(),
+    };
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::Address(bytes) => {
+                if let Ok(mac) = <[u8; 6]>::try_from(bytes.as_slice()) {
+                    device.mac = mac;
+                }
+            }
+            LinkAttribute::LinkInfo(infos) => {
+                device.kind = infos.into_iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind_name(&kind)),
+                    _ => None,
+                });
+            }
+            LinkAttribute::Xdp(xdp) => {
+                device.xdp_program = xdp.into_iter().find_map(|part| match part {
+                    LinkXdp::ProgId(id) if id != 0 => Some(id),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    device.addresses = addresses(handle, device.ifindex).await?;
+    Ok(Some(device))
+}
+
+fn kind_name(kind: &InfoKind) -> String {
+    kind.to_string()
+}
+
+fn layer(kind: LinkLayerType) -> Layer {
+    match kind {
+        LinkLayerType::Ether => Layer::Ethernet,
+        LinkLayerType::Loopback => Layer::Loopback,
+        LinkLayerType::None | LinkLayerType::Ppp | LinkLayerType::Rawip => Layer::Network,
+        other => Layer::Other(u16::from(other)),
+    }
+}
+
+/// Global addresses of the device, IPv4 and IPv6, without those that are not in use yet or must not be used.
+async fn addresses(handle: &Handle, ifindex: u32) -> Result<Vec<IpAddr>> {
+    let mut found = BTreeSet::new();
+    let mut answers = handle.address().get().set_link_index_filter(ifindex).execute();
+    while let Some(answer) = answers.next().await {
+        let message = answer.context("cannot ask the kernel for the device's addresses")?;
+        if message.header.index != ifindex || message.header.scope != AddressScope::Universe {
+            continue;
+        }
+        let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed;
+        let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
+        let (mut local, mut address) = (None, None);
+        for attribute in message.attributes {
+            match attribute {
+                AddressAttribute::Flags(all) => flags = all,
+                AddressAttribute::Local(ip) => local = Some(ip),
+                AddressAttribute::Address(ip) => address = Some(ip),
+                _ => {}
+            }
+        }
+        if !flags.intersects(unusable) {
+            // On point-to-point devices `Address` is the far end.
+            found.extend(local.or(address));
+        }
+    }
+    Ok(found.into_iter().collect())
+}

@@ -1,0 +1,254 @@
+//! One host's datapath: its pinned maps, and the lock that lets one command at a time change them.
+
+use super::{clock, ledger::Ledger, map::BpfMap, object};
+use crate::{
+    error::{Refusal, Result},
+    observe::MapStatus,
+};
+use anyhow::Context;
+use sg_common::{
+    SCHEMA_VERSION,
+    flow::{Flow, FlowKey4, FlowKey6},
+    limits,
+    policy::{
+        AddressKey4, AddressKey6, Class, Counter, LocalKey, Policy, PortSet, PrefixKey4, PrefixKey6,
+        STATE_GENERATION, STATE_HZ, STATE_SCHEMA,
+    },
+};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+/// The host's maps, open, and its lock, held.
+pub struct Host {
+    dir: PathBuf,
+    /// Cells of [`sg_common::policy`]'s `STATE_…`.
+    pub state: BpfMap<u32, u64>,
+    pub(super) policies: BpfMap<u32, Policy>,
+    pub(super) classes: BpfMap<u32, Class>,
+    pub(super) port_sets: BpfMap<u32, PortSet>,
+    pub(super) addresses4: BpfMap<AddressKey4, u32>,
+    pub(super) addresses6: BpfMap<AddressKey6, u32>,
+    pub(super) prefixes4: BpfMap<PrefixKey4, u32>,
+    pub(super) prefixes6: BpfMap<PrefixKey6, u32>,
+    pub(super) locals: BpfMap<LocalKey, u32>,
+    /// Established, answered, pending.
+    pub flows4: [BpfMap<FlowKey4, Flow>; 3],
+    /// Established, answered, pending.
+    pub flows6: [BpfMap<FlowKey6, Flow>; 3],
+    /// By [`sg_common::policy::counter_index`].
+    pub counters: BpfMap<u32, Counter>,
+    pub(super) clock: BpfMap<u32, u64>,
+    _lock: File,
+}
+
+/// Takes the lock of a host, whose directory exists.
+fn lock(dir: &Path) -> Result<File> {
+    let file = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
+    file.lock().with_context(|| format!("cannot lock {}", dir.display()))?;
+    Ok(file)
+}
+
+impl Host {
+    /// The host whose datapath is pinned in `dir`; `None` where there is none.
+    ///
+    /// # Errors
+    /// `IncompatibleDatapath` where it is of another version.
+    pub fn open(dir: &Path) -> Result<Option<Self>> {
+        match fs::metadata(dir.join("maps/STATE")) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let message = format!("cannot read {}; run sg-ctl as root", dir.display());
+                return Err(Refusal::new("UnauthorizedOperation", message).into());
+            }
+            Err(error) => return Err(error).with_context(|| dir.display().to_string()),
+        }
+        let lock = lock(dir)?;
+        // Another command may have detached the last interface while this one waited.
+        if !dir.join("maps/STATE").exists() {
+            return Ok(None);
+        }
+        Self::from_pins(dir, lock).map(Some)
+    }
+
+    /// The same, made where there is none.
+    ///
+    /// # Errors
+    /// Where there is no bpffs, or the kernel refuses the maps.
+    pub fn open_or_create(dir: &Path) -> Result<Self> {
+        super::bpffs::prepare(dir)?;
+        let lock = lock(dir)?;
+        let maps = dir.join("maps");
+        // The clock is pinned last: what lacks it was cut off while it was made, and holds nothing yet.
+        let complete = dir.join("clock").exists();
+        if !complete {
+            remove_pins(&maps)?;
+            fs::create_dir_all(dir.join("interfaces")).with_context(|| dir.display().to_string())?;
+            fs::create_dir(&maps).with_context(|| maps.display().to_string())?;
+            let mut object = object::open(
+                &object::Constants::default(),
+                &maps,
+                &[object::POLICY_MAPS, object::FLOW_MAPS],
+            )?;
+            let state: BpfMap<u32, u64> = BpfMap::open(&maps.join("STATE"))?;
+            state.set(&STATE_SCHEMA, &SCHEMA_VERSION)?;
+            let program = object::load(&mut object, object::CLOCK)?;
+            let hz = clock::find_hz(program.fd()?, &BpfMap::open(&maps.join("CLOCK"))?)?;
+            state.set(&STATE_HZ, &u64::from(hz))?;
+            program.pin(dir.join("clock")).with_context(|| format!("cannot pin in {}", dir.display()))?;
+        }
+        Self::from_pins(dir, lock)
+    }
+
+    fn from_pins(dir: &Path, lock: File) -> Result<Self> {
+        let maps = dir.join("maps");
+        let at = |name: &str| maps.join(name);
+        let state: BpfMap<u32, u64> = BpfMap::open(&at("STATE"))?;
+        let schema = state.get(&STATE_SCHEMA)?.unwrap_or(0);
+        if schema != SCHEMA_VERSION {
+            return Err(Refusal::new(
+                "IncompatibleDatapath",
+                format!(
+                    "the datapath pinned in {} has map layout {schema}, and this sg-ctl has {SCHEMA_VERSION}; use the \
+                     sg-ctl that made it, or detach its interfaces with that one first",
+                    dir.display()
+                ),
+            )
+            .into());
+        }
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            state,
+            policies: BpfMap::open(&at("POLICIES"))?,
+            classes: BpfMap::open(&at("CLASSES"))?,
+            port_sets: BpfMap::open(&at("PORT_SETS"))?,
+            addresses4: BpfMap::open(&at("ADDRESSES4"))?,
+            addresses6: BpfMap::open(&at("ADDRESSES6"))?,
+            prefixes4: BpfMap::open(&at("PREFIXES4"))?,
+            prefixes6: BpfMap::open(&at("PREFIXES6"))?,
+            locals: BpfMap::open(&at("LOCALS"))?,
+            flows4: [
+                BpfMap::open(&at("ESTABLISHED4"))?,
+                BpfMap::open(&at("ANSWERED4"))?,
+                BpfMap::open(&at("PENDING4"))?,
+            ],
+            flows6: [
+                BpfMap::open(&at("ESTABLISHED6"))?,
+                BpfMap::open(&at("ANSWERED6"))?,
+                BpfMap::open(&at("PENDING6"))?,
+            ],
+            counters: BpfMap::open(&at("COUNTERS"))?,
+            clock: BpfMap::open(&at("CLOCK"))?,
+            _lock: lock,
+        })
+    }
+
+    /// Where it is pinned.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where its maps are pinned.
+    #[must_use]
+    pub fn maps(&self) -> PathBuf {
+        self.dir.join("maps")
+    }
+
+    /// A cell of the state map.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn cell(&self, cell: u32) -> Result<u64> {
+        Ok(self.state.get(&cell)?.unwrap_or(0))
+    }
+
+    /// The live generation.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn generation(&self) -> Result<u64> {
+        self.cell(STATE_GENERATION)
+    }
+
+    pub(super) fn ledgers(&self) -> Result<[Ledger; 3]> {
+        let open = |name: &str, capacity, reserved, what| {
+            Ledger::open_or_create(&self.maps().join(name), capacity, reserved, what)
+        };
+        Ok([
+            open("LEDGER_SETS", limits::MAX_PORT_SETS, 2, "port sets")?,
+            open("LEDGER_CLASSES", limits::MAX_CLASSES, 1, "classes")?,
+            open("LEDGER_TABLES", limits::MAX_TABLES, 1, "address tables")?,
+        ])
+    }
+
+    /// How full the policy maps are. Of those that share by content, entries are distinct contents.
+    ///
+    /// # Errors
+    /// Where they cannot be read.
+    pub fn policy_maps(&self) -> Result<Vec<MapStatus>> {
+        let [sets, classes, _] = self.ledgers()?;
+        let one = |name: &str, entries: u64, max_entries: u32, memory: std::io::Result<u64>| {
+            let max_entries = u64::from(max_entries);
+            anyhow::Ok(MapStatus { name: name.to_owned(), entries, max_entries, memory_bytes: memory? })
+        };
+        macro_rules! whole {
+            ($name:literal, $map:expr) => {
+                one($name, $map.count()?, $map.max_entries(), $map.memory())?
+            };
+        }
+        Ok(vec![
+            whole!("addresses4", self.addresses4),
+            whole!("addresses6", self.addresses6),
+            whole!("prefixes4", self.prefixes4),
+            whole!("prefixes6", self.prefixes6),
+            one("classes", classes.used(), self.classes.max_entries(), self.classes.memory())?,
+            one("port_sets", sets.used(), self.port_sets.max_entries(), self.port_sets.memory())?,
+        ])
+    }
+
+    /// Jiffies now, and jiffies a second.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn now(&self) -> Result<(u64, u64)> {
+        let program =
+            super::sys::open_pinned(&self.dir.join("clock")).context("cannot open the clock program")?;
+        let reading = clock::read(&program, &self.clock)?;
+        Ok((reading.jiffies, self.cell(STATE_HZ)?.max(1)))
+    }
+
+    /// Removes everything of the host: nothing may be attached any more.
+    ///
+    /// # Errors
+    /// Where a pin cannot be removed.
+    pub fn remove(self) -> Result<()> {
+        // The clock goes first: without it the rest counts as never finished.
+        let clock = self.dir.join("clock");
+        fs::remove_file(&clock).with_context(|| clock.display().to_string())?;
+        remove_pins(&self.maps())?;
+        remove_pins(&self.dir.join("interfaces"))?;
+        fs::remove_dir(&self.dir).with_context(|| self.dir.display().to_string())
+    }
+}
+
+/// Removes a directory of pins with the directories in it. (bpffs is no place for `remove_dir_all`, which opens files.)
+pub(super) fn remove_pins(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| dir.display().to_string()),
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| dir.display().to_string())?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            remove_pins(&path)?;
+        } else {
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+    }
+    fs::remove_dir(dir).with_context(|| dir.display().to_string())
+}

@@ -1,0 +1,17 @@
+//! The enforced side of one host: maps, programs and links below a bpffs.
+
+mod bpffs;
+mod clock;
+mod host;
+mod install;
+mod ledger;
+pub mod links;
+mod map;
+pub mod object;
+mod sweep;
+pub mod sys;
+
+pub use host::Host;
+pub use install::Prepared;
+pub use map::BpfMap;
+pub use sweep::{interface as sweep_interface, processors};

@@ -1,0 +1,151 @@
+//! The compiled datapath: embedded here, loaded with constants and shared maps.
+
+use crate::error::{Refusal, os_error};
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf, EbpfError, EbpfLoader,
+    programs::{Program, ProgramError, ProgramFd},
+};
+use std::path::Path;
+
+/// The object that `cargo xtask build` made of `sg-ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sg-ebpf"));
+
+/// Maps that hold the policy: written by sg-ctl only.
+pub const POLICY_MAPS: &[&str] = &[
+    "STATE",
+    "POLICIES",
+    "CLASSES",
+    "PORT_SETS",
+    "ADDRESSES4",
+    "ADDRESSES6",
+    "PREFIXES4",
+    "PREFIXES6",
+    "LOCALS",
+];
+
+/// Maps that packets leave traces in. A load with private ones judges by the same policy and disturbs nothing.
+pub const FLOW_MAPS: &[&str] = &[
+    "ESTABLISHED4",
+    "ESTABLISHED6",
+    "ANSWERED4",
+    "ANSWERED6",
+    "PENDING4",
+    "PENDING6",
+    "FRAGMENTS4",
+    "FRAGMENTS6",
+    "HINTS",
+    "MARKS",
+    "COUNTERS",
+    "CLOCK",
+];
+
+/// Program for received packets at XDP.
+pub const XDP: &str = "sg_xdp";
+/// Program for received packets at TC ingress.
+pub const TC_RECEIVE: &str = "sg_tc_receive";
+/// Program for sent packets at TC egress.
+pub const TC_SEND: &str = "sg_tc_send";
+/// Program that reads the kernel's clock.
+pub const CLOCK: &str = "sg_clock";
+
+/// What an instance of the programs is told when it is loaded; see `sg-ebpf`'s `config`.
+#[derive(Clone, Copy, Debug)]
+pub struct Constants {
+    /// Slot of the interface.
+    pub slot: u16,
+    /// The device is the host's end of a guest's link.
+    pub guest: bool,
+    /// The device has no link-layer header.
+    pub no_link_layer: bool,
+    /// The kernel's `CONFIG_HZ`.
+    pub hz: u32,
+    /// Time is what the first cell of `CLOCK` says: for tests.
+    pub test_clock: bool,
+}
+
+impl Default for Constants {
+    fn default() -> Self {
+        Self { slot: 0, guest: false, no_link_layer: false, hz: 250, test_clock: false }
+    }
+}
+
+/// Jiffies shifted right by this are about seconds.
+fn second_shift(hz: u32) -> u32 {
+    hz.next_power_of_two().ilog2()
+}
+
+/// Opens the object and makes its maps. Those in `shared` are the ones pinned in `maps`, made and pinned where they
+/// are missing; the others belong to this load alone.
+///
+/// # Errors
+/// Where the kernel refuses a map, or a pinned one is of another version.
+pub fn open(constants: &Constants, maps: &Path, shared: &[&[&str]]) -> Result<Ebpf> {
+    let paths: Vec<_> = shared.iter().copied().flatten().map(|name| (*name, maps.join(name))).collect();
+    let (slot, hz, shift) = (u32::from(constants.slot), constants.hz, second_shift(constants.hz));
+    let flags = [constants.guest, constants.no_link_layer, constants.test_clock].map(u32::from);
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("SLOT", &slot, true)
+        .override_global("HZ", &hz, true)
+        .override_global("SECOND_SHIFT", &shift, true)
+        .override_global("GUEST", &flags[0], true)
+        .override_global("NO_LINK_LAYER", &flags[1], true)
+        .override_global("TEST_CLOCK", &flags[2], true);
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path.as_path());
+    }
+    loader.load(OBJECT).map_err(explain_load)
+}
+
+/// One sentence for what can go wrong before any program is loaded.
+fn explain_load(error: EbpfError) -> anyhow::Error {
+    let error = anyhow::Error::new(error);
+    if matches!(os_error(&error), Some(libc::EPERM | libc::EACCES)) {
+        let message = "the kernel does not let this process make BPF maps; run sg-ctl as root";
+        return Refusal::new("UnauthorizedOperation", message).into();
+    }
+    error.context("cannot make the datapath's maps")
+}
+
+/// Loads one program of an opened object into the kernel.
+///
+/// # Errors
+/// `ProgramRefused` where the verifier refuses it; its last lines are logged for `-v`.
+pub fn load<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    let program = object.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    let loaded = match program {
+        Program::Xdp(program) => program.load(),
+        Program::SchedClassifier(program) => program.load(),
+        _ => anyhow::bail!("the program {name} is of no kind that this version loads"),
+    };
+    loaded.map_err(|error| explain_refusal(name, error))?;
+    Ok(program)
+}
+
+/// The verifier's first and last lines go to the log: control-flow errors stand in the first, others in the last.
+fn explain_refusal(name: &str, error: ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError { io_error, verifier_log } = &error else {
+        return anyhow::Error::new(error).context(format!("cannot load the program {name}"));
+    };
+    let log = verifier_log.to_string();
+    let lines: Vec<&str> = log.lines().collect();
+    let (head, tail) = (lines.len().min(5), lines.len().saturating_sub(25));
+    for line in lines[..head].iter().chain(&lines[tail.max(head)..]) {
+        log::info!("verifier: {line}");
+    }
+    Refusal::new(
+        "ProgramRefused",
+        format!("this kernel refuses the program {name} ({io_error}); run again with -v for the verifier's last lines"),
+    )
+    .into()
+}
+
+/// The descriptor of a loaded program.
+///
+/// # Errors
+/// Where it is not loaded.
+pub fn program_fd<'a>(object: &'a Ebpf, name: &str) -> Result<&'a ProgramFd> {
+    let program = object.program(name).with_context(|| format!("the object has no program {name}"))?;
+    Ok(program.fd()?)
+}

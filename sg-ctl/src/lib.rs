@@ -1,0 +1,17 @@
+//! EC2 security groups, enforced on Linux network interfaces: model, store, operations, compiler, kernel, command line.
+#![deny(unsafe_code)]
+
+pub mod attach;
+pub mod cli;
+pub mod compile;
+pub mod context;
+pub mod device;
+pub mod error;
+pub mod kernel;
+pub mod model;
+pub mod netns;
+pub mod observe;
+pub mod ops;
+pub mod render;
+pub mod store;
+pub mod transact;

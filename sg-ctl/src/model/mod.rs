@@ -1,0 +1,160 @@
+//! What EC2 knows: VPCs, security groups, rules and network interfaces.
+//!
+//! Plain values without behaviour beyond their own invariants. The store keeps them, [`crate::ops`] changes them, and
+//! [`crate::compile`] turns them into tables for the kernel. Names and shapes follow the EC2 API model (2016-11-15).
+
+mod id;
+mod rule;
+
+pub use id::{EniId, GroupId, Id, IdKind, RuleId, VpcId};
+pub use rule::{Direction, IcmpMatch, Peer, PortRange, Rule, Traffic};
+
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Tags by key, as EC2's `TagSet`.
+pub type Tags = BTreeMap<String, String>;
+
+/// Everything that is desired, as one value: what a command reads, changes and writes back as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// VPCs by id.
+    pub vpcs: BTreeMap<VpcId, Vpc>,
+    /// Security groups of all VPCs by id.
+    pub groups: BTreeMap<GroupId, SecurityGroup>,
+    /// Rules of all groups by id.
+    pub rules: BTreeMap<RuleId, Rule>,
+    /// Interfaces that groups attach to, by id.
+    pub interfaces: BTreeMap<EniId, Interface>,
+}
+
+/// A virtual private cloud: the space in which group names are unique and groups may name each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vpc {
+    /// `vpc-…`
+    pub id: VpcId,
+    /// True of the one VPC that is used where none is named.
+    pub is_default: bool,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A security group. Its rules are kept beside it, in [`State::rules`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityGroup {
+    /// `sg-…`
+    pub id: GroupId,
+    /// Unique in its VPC, compared without regard to case (M-11).
+    pub name: String,
+    /// Required at creation, fixed from then on (M-12).
+    pub description: String,
+    /// The VPC it belongs to.
+    pub vpc: VpcId,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+/// A network interface: what groups attach to (T-2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// `eni-…`
+    pub id: EniId,
+    /// The kernel's name of the device.
+    pub name: String,
+    /// The network namespace as the user named it; `None` is the one that sg-ctl was started in.
+    pub netns: Option<String>,
+    /// The VPC whose groups it may carry.
+    pub vpc: VpcId,
+    /// One to five groups, in the order given.
+    pub groups: Vec<GroupId>,
+    /// The addresses that a reference to one of its groups means (P-17). Sorted, without duplicates.
+    pub addresses: Vec<IpAddr>,
+    /// How it is enforced on this host.
+    pub attachment: Attachment,
+}
+
+/// How an interface is enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Identity of the interface in the datapath: a constant of its program instances, a part of every flow key.
+    pub slot: u16,
+    /// The kernel's index when it was attached.
+    pub ifindex: u32,
+    /// Link-layer address when it was attached; all zero for devices without one.
+    pub mac: [u8; 6],
+    /// Which end of the link this machine is.
+    pub side: Side,
+    /// Where inbound packets are judged.
+    pub mode: Mode,
+    /// Why that mode, in words for `status`.
+    pub mode_reason: String,
+    /// Switches given to `attach`.
+    pub options: Options,
+    /// Idle timeouts (T-19).
+    pub timeouts: Timeouts,
+    /// Seconds since the Unix epoch.
+    pub attached_since: u64,
+}
+
+/// Which end of a link this machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// This machine is the instance: what the device receives is inbound.
+    Host,
+    /// The device is the host's end of a guest's link (tap, veth): what it receives is the guest's outbound.
+    Guest,
+}
+
+/// Where inbound packets of an interface are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// XDP in the driver.
+    Native,
+    /// XDP on the built skb.
+    Generic,
+    /// TC ingress.
+    Tc,
+}
+
+/// Switches of one interface, as `attach` takes them. The default is EC2's behaviour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// `--no-exempt link-local`: the service addresses of section N need rules like any other.
+    pub no_exempt_link_local: bool,
+    /// `--no-exempt dhcp`: DHCP needs rules like anything else.
+    pub no_exempt_dhcp: bool,
+    /// `--require-icmp-rules`: an ICMP error is judged by the rules even where it belongs to a flow (P-8).
+    pub require_icmp_rules: bool,
+    /// `--non-ip pass`: frames that are neither IP nor ARP pass.
+    pub non_ip_pass: bool,
+    /// `--no-source-dest-check`: for routers and NAT (P-20).
+    pub no_source_dest_check: bool,
+    /// `--force-track`: no flow of this interface is untracked (T-14).
+    pub force_track: bool,
+}
+
+/// Idle timeouts of one interface in seconds, within EC2's ranges (T-19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// `TcpEstablishedTimeout`, 60 to 432,000.
+    pub tcp_established: u32,
+    /// `UdpTimeout`, 30 to 60.
+    pub udp: u32,
+    /// `UdpStreamTimeout`, 60 to 180.
+    pub udp_stream: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        use sg_common::limits;
+        Self {
+            tcp_established: limits::TCP_ESTABLISHED_SECONDS,
+            udp: limits::UDP_SECONDS,
+            udp_stream: limits::UDP_STREAM_SECONDS,
+        }
+    }
+}

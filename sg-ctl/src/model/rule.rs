@@ -1,0 +1,151 @@
+//! One security group rule: a direction, a kind of traffic, and exactly one peer (M-15).
+
+use super::{GroupId, RuleId, Tags};
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+/// Whose packets a rule admits, seen from the instance.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Towards the instance.
+    Ingress,
+    /// From the instance.
+    Egress,
+}
+
+impl Direction {
+    /// Both, inbound first.
+    pub const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
+}
+
+/// A rule. Its identity for EC2 is everything but id, description and tags (M-19).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// `sgr-…`
+    pub id: RuleId,
+    /// The group it belongs to.
+    pub group: GroupId,
+    /// Inbound or outbound.
+    pub direction: Direction,
+    /// Protocol, and ports or type and code.
+    pub traffic: Traffic,
+    /// Source of an inbound, destination of an outbound rule.
+    pub peer: Peer,
+    /// Free text, at most 255 characters of EC2's set (M-8).
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
+}
+
+impl Rule {
+    /// Whether EC2 takes the two for the same rule (M-19): a second one is a duplicate.
+    #[must_use]
+    pub fn same_identity(&self, other: &Self) -> bool {
+        self.group == other.group
+            && self.direction == other.direction
+            && self.traffic == other.traffic
+            && self.peer == other.peer
+    }
+}
+
+/// What a rule admits, in normal form: 6, 17, 1 and 58 are always the named protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Traffic {
+    /// Protocol -1: everything.
+    All,
+    /// TCP to (or from) these ports.
+    Tcp(PortRange),
+    /// UDP to (or from) these ports.
+    Udp(PortRange),
+    /// ICMP for IPv4.
+    Icmp(IcmpMatch),
+    /// ICMP for IPv6.
+    Icmpv6(IcmpMatch),
+    /// Any other protocol number; never 1, 6, 17 or 58.
+    Other(u8),
+}
+
+/// An inclusive range of ports, `from` at most `to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PortRange {
+    /// First port.
+    pub from: u16,
+    /// Last port.
+    pub to: u16,
+}
+
+impl PortRange {
+    /// 0 to 65535.
+    pub const ALL: Self = Self { from: 0, to: u16::MAX };
+}
+
+/// Which ICMP messages: `All` is type -1 code -1, a missing code is -1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IcmpMatch {
+    /// Every type and code.
+    All,
+    /// One type, every code of it.
+    Type(u8),
+    /// One type with one code.
+    TypeCode(u8, u8),
+}
+
+/// The one source or destination of a rule. There is no "anyone" but the written `0.0.0.0/0` and `::/0`, and a group
+/// without members admits nobody: the type cannot say otherwise (CVE-2025-64715 was a set that could).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Peer {
+    /// An IPv4 prefix in canonical form.
+    Ipv4(Ipv4Net),
+    /// An IPv6 prefix in canonical form.
+    Ipv6(Ipv6Net),
+    /// The members of a group (P-17).
+    Group(GroupId),
+}
+
+impl Traffic {
+    /// The protocol as EC2 prints it: `-1`, `tcp`, `udp`, `icmp`, `icmpv6`, else the number.
+    #[must_use]
+    pub fn protocol(self) -> String {
+        match self {
+            Self::All => "-1".to_owned(),
+            Self::Tcp(_) => "tcp".to_owned(),
+            Self::Udp(_) => "udp".to_owned(),
+            Self::Icmp(_) => "icmp".to_owned(),
+            Self::Icmpv6(_) => "icmpv6".to_owned(),
+            Self::Other(number) => number.to_string(),
+        }
+    }
+
+    /// EC2's `FromPort` and `ToPort`: ports, or ICMP type and code with -1 for all. `None` where there is
+    /// nothing to choose: all protocols, and protocols of which EC2 knows no ports.
+    #[must_use]
+    pub fn from_to(self) -> Option<(i32, i32)> {
+        match self {
+            Self::All | Self::Other(_) => None,
+            Self::Tcp(range) | Self::Udp(range) => Some((range.from.into(), range.to.into())),
+            Self::Icmp(icmp) | Self::Icmpv6(icmp) => Some(match icmp {
+                IcmpMatch::All => (-1, -1),
+                IcmpMatch::Type(kind) => (kind.into(), -1),
+                IcmpMatch::TypeCode(kind, code) => (kind.into(), code.into()),
+            }),
+        }
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ipv4(net) => net.fmt(f),
+            Self::Ipv6(net) => net.fmt(f),
+            Self::Group(id) => id.fmt(f),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `sg-ctl conntrack list`: the live entries of the flow table.
+
+use super::{FlowFilter, FlowStatus, Flows};
+use crate::{
+    context::Context,
+    error::Result,
+    kernel::Host,
+    model::{EniId, Interface, State},
+    ops,
+};
+use sg_common::{
+    Direction,
+    flow::{Flow, KeyHead, flag, state},
+    track::{self, Clock, Timeouts},
+    wire::protocol,
+};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+/// Reads the live entries that the filter names.
+///
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
+pub fn conntrack(ctx: &Context, filter: &FlowFilter) -> Result<Flows> {
+    let state = ctx.store.read()?.state;
+    let wanted: Option<EniId> = filter
+        .interface
+        .as_deref()
+        .map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name))
+        .transpose()?;
+    let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(Flows { flows: Vec::new() }) };
+    live(&host, &state, wanted, filter)
+}
+
+/// The live entries of an open host.
+pub(super) fn live(host: &Host, state: &State, wanted: Option<EniId>, filter: &FlowFilter) -> Result<Flows> {
+    let (now, hz) = host.now()?;
+    let reader =
+        Reader { interfaces: by_slot(state, wanted), clock: Clock { now, hz, second_shift: 0 }, filter };
+    let mut flows = Vec::new();
+    for map in &host.flows4 {
+        map.for_each(|key, flow| {
+            let address = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
+            flows.extend(reader.read(&key.head, address(key.local), address(key.remote), flow));
+        })?;
+    }
+    for map in &host.flows6 {
+        map.for_each(|key, flow| {
+            flows.extend(reader.read(&key.head, address6(key.local), address6(key.remote), flow));
+        })?;
+    }
+    let order = |flow: &FlowStatus| {
+        (flow.interface.clone(), flow.protocol.clone(), flow.local_port, flow.remote.clone())
+    };
+    flows.sort_by_cached_key(order);
+    Ok(Flows { flows })
+}
+
+fn address6(words: [u32; 4]) -> IpAddr {
+    let octets: [u8; 16] = zerocopy::transmute!(words);
+    IpAddr::V6(Ipv6Addr::from(octets))
+}
+
+fn by_slot(state: &State, wanted: Option<EniId>) -> HashMap<u16, &Interface> {
+    let enis = state.interfaces.values().filter(|eni| wanted.is_none_or(|id| id == eni.id));
+    enis.map(|eni| (eni.attachment.slot, eni)).collect()
+}
+
+struct Reader<'a> {
+    interfaces: HashMap<u16, &'a Interface>,
+    clock: Clock,
+    filter: &'a FlowFilter,
+}
+
+impl Reader<'_> {
+    fn read(&self, head: &KeyHead, local: IpAddr, remote: IpAddr, flow: &Flow) -> Option<FlowStatus> {
+        let eni = self.interfaces.get(&head.slot)?;
+        if self.filter.protocol.is_some_and(|wanted| wanted != head.protocol)
+            || self.filter.remote.is_some_and(|net| !net.contains(&remote))
+        {
+            return None;
+        }
+        let set = &eni.attachment.timeouts;
+        let timeouts =
+            Timeouts { tcp_established: set.tcp_established, udp: set.udp, udp_stream: set.udp_stream };
+        if !track::is_live(flow, head.protocol, &timeouts, &self.clock) {
+            return None;
+        }
+        let idle_seconds = self.clock.age(flow.last) / self.clock.hz;
+        let lasts = u64::from(track::timeout(flow, head.protocol, &timeouts));
+        let is_icmp = matches!(head.protocol, protocol::ICMP | protocol::ICMPV6);
+        let has_ports = matches!(head.protocol, protocol::TCP | protocol::UDP);
+        Some(FlowStatus {
+            interface: eni.name.clone(),
+            protocol: protocol_name(head.protocol),
+            local: local.to_string(),
+            local_port: has_ports.then_some(head.local_port),
+            remote: remote.to_string(),
+            remote_port: has_ports.then_some(head.remote_port),
+            icmp_id: is_icmp.then_some(head.local_port),
+            initiated: if flow.started == Direction::Ingress as u32 { "ingress" } else { "egress" },
+            state: state_name(head.protocol, flow),
+            idle_seconds,
+            expires_in_seconds: lasts.saturating_sub(idle_seconds),
+            packets: flow.packets,
+            bytes: flow.bytes,
+        })
+    }
+}
+
+fn protocol_name(number: u8) -> String {
+    match number {
+        protocol::TCP => "tcp".to_owned(),
+        protocol::UDP => "udp".to_owned(),
+        protocol::ICMP => "icmp".to_owned(),
+        protocol::ICMPV6 => "icmpv6".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn state_name(number: u8, flow: &Flow) -> &'static str {
+    match (number, flow.state) {
+        (protocol::TCP, state::PENDING) => "half_open",
+        (protocol::TCP, _) if flow.flags & flag::RESET != 0 => "reset",
+        (protocol::TCP, _) if flow.flags & flag::FIN_BOTH == flag::FIN_BOTH => "closing",
+        (protocol::TCP, _) => "established",
+        (_, state::PENDING) => "unanswered",
+        (protocol::UDP, _)
+            if flow.flags & (flag::REQUESTS | flag::RESPONSES) == flag::REQUESTS | flag::RESPONSES =>
+        {
+            "stream"
+        }
+        _ => "answered",
+    }
+}

@@ -1,0 +1,92 @@
+//! `sg-ctl counters`: what passed and what was dropped, by reason, summed over processors.
+
+use super::{
+    ConntrackCounters, Count, Counters, DirectionCounters, FlowFilter, InterfaceCounters, conntrack::live,
+};
+use crate::{
+    context::Context,
+    error::Result,
+    kernel::{Host, processors},
+    model::{EniId, Interface},
+    ops,
+};
+use sg_common::{
+    Direction,
+    policy::counter_index,
+    reason::{Drop, Pass},
+};
+
+/// Reads the counters of all attached interfaces, or of one.
+///
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
+pub fn counters(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
+    let state = ctx.store.read()?.state;
+    let wanted: Option<EniId> =
+        interface.map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name)).transpose()?;
+    let host = Host::open(&ctx.bpffs)?;
+    let mut conntrack =
+        ConntrackCounters { tracked: 0, untracked_packets: 0, exempt_packets: 0, allowance_exceeded: 0 };
+    let mut interfaces = Vec::new();
+    for eni in state.interfaces.values() {
+        let counted = one(host.as_ref(), eni)?;
+        for direction in [&counted.ingress, &counted.egress] {
+            let of = |counts: &std::collections::BTreeMap<&str, Count>, reason: &str| {
+                counts.get(reason).map_or(0, |count| count.packets)
+            };
+            conntrack.untracked_packets += of(&direction.allowed, Pass::Untracked.name());
+            conntrack.exempt_packets += of(&direction.allowed, Pass::Exempt.name());
+            conntrack.allowance_exceeded += of(&direction.dropped, Drop::ConntrackFull.name());
+        }
+        if wanted.is_none_or(|id| id == eni.id) {
+            interfaces.push(counted);
+        }
+    }
+    interfaces.sort_by(|a, b| a.name.cmp(&b.name));
+    if let Some(host) = &host {
+        conntrack.tracked = live(host, &state, None, &FlowFilter::default())?.flows.len() as u64;
+    }
+    Ok(Counters { interfaces, conntrack })
+}
+
+fn one(host: Option<&Host>, eni: &Interface) -> Result<InterfaceCounters> {
+    Ok(InterfaceCounters {
+        name: eni.name.clone(),
+        eni_id: eni.id.to_string(),
+        ingress: direction(host, eni, Direction::Ingress)?,
+        egress: direction(host, eni, Direction::Egress)?,
+        rules: Vec::new(),
+    })
+}
+
+fn direction(host: Option<&Host>, eni: &Interface, direction: Direction) -> Result<DirectionCounters> {
+    let mut counters = DirectionCounters::default();
+    let Some(host) = host else { return Ok(counters) };
+    let processors = processors()?;
+    let read = |number: u32| -> Result<Count> {
+        let index = counter_index(u32::from(eni.attachment.slot), direction, number);
+        let mut sum = Count::default();
+        for counter in host.counters.get_per_cpu(index, processors)? {
+            sum.packets += counter.packets;
+            sum.bytes += counter.bytes;
+        }
+        Ok(sum)
+    };
+    for why in Pass::ALL {
+        let count = read(why as u32)?;
+        counters.allowed_packets += count.packets;
+        counters.allowed_bytes += count.bytes;
+        if count.packets > 0 {
+            counters.allowed.insert(why.name(), count);
+        }
+    }
+    for why in Drop::ALL {
+        let count = read(why as u32)?;
+        counters.dropped_packets += count.packets;
+        counters.dropped_bytes += count.bytes;
+        if count.packets > 0 {
+            counters.dropped.insert(why.name(), count);
+        }
+    }
+    Ok(counters)
+}

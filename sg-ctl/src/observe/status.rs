@@ -1,0 +1,101 @@
+//! `sg-ctl status`: what is attached, how, and how full each map is.
+
+use super::{InterfaceStatus, MapStatus, Status};
+use crate::{
+    context::Context,
+    device,
+    error::Result,
+    kernel::{BpfMap, Host, links},
+    model::{Interface, Mode, Side},
+};
+use sg_common::{SCHEMA_VERSION, policy::STATE_GENERATION};
+use std::io;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Reads the status.
+///
+/// # Errors
+/// Where store or kernel cannot be read.
+pub fn status(ctx: &Context) -> Result<Status> {
+    let state = ctx.store.read()?.state;
+    let host = Host::open(&ctx.bpffs)?;
+    let generation = host.as_ref().map_or(Ok(0), |host| host.cell(STATE_GENERATION))?;
+    let mut interfaces: Vec<_> =
+        state.interfaces.values().map(|eni| interface(eni, host.as_ref(), generation)).collect();
+    interfaces.sort_by(|a, b| (&a.netns, &a.name).cmp(&(&b.netns, &b.name)));
+    let maps = host.as_ref().map_or_else(|| Ok(Vec::new()), maps)?;
+    Ok(Status { interfaces, maps, datapath_version: SCHEMA_VERSION })
+}
+
+fn interface(eni: &Interface, host: Option<&Host>, generation: u64) -> InterfaceStatus {
+    let attachment = &eni.attachment;
+    let present = device::find(eni.netns.as_deref(), &eni.name).ok().flatten();
+    let enforcing = host.is_some_and(|host| {
+        present.as_ref().is_some_and(|device| links::is_attached(host, eni.id, device.ifindex))
+    });
+    InterfaceStatus {
+        name: eni.name.clone(),
+        netns: eni.netns.clone(),
+        ifindex: attachment.ifindex,
+        eni_id: eni.id.to_string(),
+        groups: eni.groups.iter().map(ToString::to_string).collect(),
+        addresses: eni.addresses.iter().map(ToString::to_string).collect(),
+        side: match attachment.side {
+            Side::Host => "host",
+            Side::Guest => "guest",
+        }
+        .to_owned(),
+        mode: match attachment.mode {
+            Mode::Native => "native",
+            Mode::Generic => "generic",
+            Mode::Tc => "tc",
+        }
+        .to_owned(),
+        mode_reason: attachment.mode_reason.clone(),
+        enforcing,
+        generation,
+        attached_since: rfc3339(attachment.attached_since),
+    }
+}
+
+fn maps(host: &Host) -> Result<Vec<MapStatus>> {
+    fn one<K, V>(name: &str, map: &BpfMap<K, V>) -> io::Result<MapStatus>
+    where
+        K: FromBytes + IntoBytes + Immutable + KnownLayout + Copy,
+        V: FromBytes + IntoBytes + Immutable + KnownLayout + Copy,
+    {
+        Ok(MapStatus {
+            name: name.to_owned(),
+            entries: map.count()?,
+            max_entries: u64::from(map.max_entries()),
+            memory_bytes: map.memory()?,
+        })
+    }
+    let [established4, answered4, pending4] = &host.flows4;
+    let [established6, answered6, pending6] = &host.flows6;
+    let mut maps = vec![
+        one("established4", established4)?,
+        one("established6", established6)?,
+        one("answered4", answered4)?,
+        one("answered6", answered6)?,
+        one("pending4", pending4)?,
+        one("pending6", pending6)?,
+    ];
+    maps.extend(host.policy_maps()?);
+    Ok(maps)
+}
+
+/// Seconds since the epoch as RFC 3339 in UTC, by the civil-from-days algorithm of Howard Hinnant.
+fn rfc3339(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let day_of_year = of_era - (365 * year + year / 4 - year / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}

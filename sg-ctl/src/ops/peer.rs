@@ -1,0 +1,124 @@
+//! Sources and destinations of rules (M-15 to M-17, A-45, A-46, A-60).
+
+use super::group;
+use crate::{
+    error::{Refusal, Result},
+    model::{Peer, SecurityGroup, State},
+};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::net::IpAddr;
+
+/// Reads a CIDR into canonical form: host bits are cleared, IPv6 is compressed (A-45). The family is the text's own.
+pub fn cidr(typed: &str) -> Result<Peer> {
+    Ok(match network(typed)? {
+        IpNet::V4(net) => Peer::Ipv4(net),
+        IpNet::V6(net) => Peer::Ipv6(net),
+    })
+}
+
+/// Reads a CIDR into canonical form.
+pub fn network(typed: &str) -> Result<IpNet> {
+    let malformed = |hint: &str| Refusal::invalid(format!("CIDR block {typed} is malformed{hint}"));
+    let Some((address, length)) = typed.split_once('/') else {
+        let hint = match typed.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => format!("; write {typed}/32 for the single address"),
+            Ok(IpAddr::V6(_)) => format!("; write {typed}/128 for the single address"),
+            Err(_) => String::new(),
+        };
+        return Err(malformed(&hint).into());
+    };
+    let address: IpAddr = address.parse().map_err(|_| malformed(""))?;
+    // A sign or a leading zero is not EC2's text, though `u8` reads it.
+    let is_plain = length.bytes().all(|b| b.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
+    let length: u8 = length.parse().ok().filter(|_| is_plain).ok_or_else(|| malformed(""))?;
+    let net: IpNet = match address {
+        IpAddr::V4(v4) => Ipv4Net::new(v4, length).map_err(|_| malformed(""))?.trunc().into(),
+        IpAddr::V6(v6) => Ipv6Net::new(v6, length).map_err(|_| malformed(""))?.trunc().into(),
+    };
+    Ok(net)
+}
+
+/// Reads what a filter takes: a CIDR, or one address alone.
+pub fn network_or_address(typed: &str) -> Result<IpNet> {
+    typed.parse::<IpAddr>().map_or_else(|_| network(typed), |address| Ok(address.into()))
+}
+
+/// The group that a rule of `owner` names, by id or by name in its VPC.
+pub fn referenced_group(state: &State, owner: &SecurityGroup, typed: &str) -> Result<Peer> {
+    let id = group::find(state, owner.vpc, typed)?;
+    if state.groups.get(&id).is_some_and(|group| group.vpc != owner.vpc) {
+        return Err(Refusal::new(
+            "InvalidGroup.NotFound",
+            "You have specified two resources that belong to different networks.",
+        )
+        .into());
+    }
+    Ok(Peer::Group(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::refused;
+
+    #[test]
+    fn a45_cidrs_are_stored_in_canonical_form() {
+        for (typed, stored) in [
+            ("100.68.0.18/18", "100.68.0.0/18"),
+            ("203.0.113.1/32", "203.0.113.1/32"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("1.2.3.4/0", "0.0.0.0/0"),
+            ("::0/0", "::/0"),
+            ("2001:DB8:0:0::1/64", "2001:db8::/64"),
+            ("2001:db8:1234:1a00::123/128", "2001:db8:1234:1a00::123/128"),
+        ] {
+            assert_eq!(cidr(typed).unwrap().to_string(), stored);
+        }
+    }
+
+    #[test]
+    fn a46_a_bare_address_is_refused_with_the_way_to_write_it() {
+        assert_eq!(
+            refused(cidr("123.123.123.123")),
+            "InvalidParameterValue: CIDR block 123.123.123.123 is malformed; write 123.123.123.123/32 for the \
+             single address"
+        );
+        assert_eq!(
+            refused(cidr("::1")),
+            "InvalidParameterValue: CIDR block ::1 is malformed; write ::1/128 for the single address"
+        );
+    }
+
+    #[test]
+    fn a60_malformed_cidrs_are_refused() {
+        for typed in [
+            "",
+            "/",
+            "10.0.0.0/",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.0/08",
+            "10.0.0/8",
+            "010.0.0.0/8",
+            "10.0.0.0/8/8",
+            "10.0.0.0/256",
+            "::/129",
+            "fe80::1%eth0/64",
+            " 10.0.0.0/8",
+            "any",
+        ] {
+            assert_eq!(
+                refused(cidr(typed)),
+                format!("InvalidParameterValue: CIDR block {typed} is malformed")
+            );
+        }
+    }
+
+    #[test]
+    fn filters_also_take_one_address() {
+        assert_eq!(network_or_address("10.0.0.1").unwrap().to_string(), "10.0.0.1/32");
+        assert_eq!(network_or_address("10.0.0.1/8").unwrap().to_string(), "10.0.0.0/8");
+        assert!(network_or_address("ten").is_err());
+    }
+}

@@ -1,0 +1,257 @@
+//! Rules of security groups: add, list, remove.
+
+use super::{group, peer, text, traffic};
+use crate::{
+    error::{Refusal, Result},
+    model::{Direction, GroupId, Peer, Rule, RuleId, SecurityGroup, State, Tags, Traffic},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Rules of one group, direction and family at most (M-34).
+pub const RULES_PER_GROUP: usize = 60;
+
+/// What was typed for rules: one kind of traffic, one rule for each peer.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// Inbound or outbound.
+    pub direction: Direction,
+    /// `--protocol`
+    pub protocol: String,
+    /// `--port`
+    pub port: Option<String>,
+    /// `--icmp-type`
+    pub icmp_type: Option<String>,
+    /// `--icmp-code`
+    pub icmp_code: Option<String>,
+    /// `--cidr`, of either family.
+    pub cidrs: Vec<String>,
+    /// `--source-group`, ids or names.
+    pub source_groups: Vec<String>,
+    /// `--description`; no part of what a rule is (M-19).
+    pub description: Option<String>,
+}
+
+/// Rules that were added.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// Their ids, in the order of the peers.
+    pub rules: Vec<RuleId>,
+    /// What the user should know of how the rules were read.
+    pub warnings: Vec<String>,
+}
+
+/// Which rules to remove.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// By their ids.
+    Ids(Vec<String>),
+    /// By what they say.
+    Content(Content),
+}
+
+/// Adds one rule for each peer, or none.
+pub fn add(state: &mut State, group: &str, content: &Content) -> Result<Added> {
+    let id = group::find_in_default_vpc(state, group)?;
+    let description = text::rule_description(content.description.as_deref())?;
+    let (rules, warnings) = read(state, id, content)?;
+    let rules: Vec<Rule> = rules
+        .into_iter()
+        .map(|key| Rule {
+            id: RuleId::random(),
+            group: id,
+            direction: key.direction,
+            traffic: key.traffic,
+            peer: key.peer,
+            description: description.clone(),
+            tags: Tags::new(),
+        })
+        .collect();
+    let present = keys(state, id);
+    if let Some(rule) = rules.iter().find(|rule| present.contains_key(&Key::of(rule))) {
+        return Err(duplicate(rule).into());
+    }
+    check_quota(state, id, &rules)?;
+    let ids = rules.iter().map(|rule| rule.id).collect();
+    state.rules.extend(rules.into_iter().map(|rule| (rule.id, rule)));
+    Ok(Added { rules: ids, warnings })
+}
+
+/// Removes rules, all that are named or none. Returns them as they were.
+pub fn remove(state: &mut State, group: &str, which: &Which) -> Result<Vec<Rule>> {
+    let group = group::find_in_default_vpc(state, group)?;
+    let ids = match which {
+        Which::Ids(given) => given.iter().map(|given| own_rule(state, group, given)).collect(),
+        Which::Content(content) => matching(state, group, content),
+    }?;
+    // A set, since an id may have been given twice.
+    let ids = BTreeSet::from_iter(ids);
+    Ok(ids.iter().filter_map(|id| state.rules.remove(id)).collect())
+}
+
+/// Rules of one group, or of all, in the order in which people read them.
+pub fn list(state: &State, group: Option<&str>) -> Result<Vec<RuleId>> {
+    let group = group.map(|given| group::find_in_default_vpc(state, given)).transpose()?;
+    let mut rules: Vec<_> =
+        state.rules.values().filter(|rule| group.is_none_or(|group| rule.group == group)).collect();
+    rules.sort_by_key(|rule| (rule.group, rule.direction, rule.traffic, rule.peer, rule.id));
+    Ok(rules.into_iter().map(|rule| rule.id).collect())
+}
+
+/// What makes a rule of one group the same as another (M-19).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    direction: Direction,
+    traffic: Traffic,
+    peer: Peer,
+}
+
+impl Key {
+    fn of(rule: &Rule) -> Self {
+        Self { direction: rule.direction, traffic: rule.traffic, peer: rule.peer }
+    }
+}
+
+/// The rules of a group by what they say.
+fn keys(state: &State, group: GroupId) -> BTreeMap<Key, RuleId> {
+    state.rules.values().filter(|rule| rule.group == group).map(|rule| (Key::of(rule), rule.id)).collect()
+}
+
+fn owner(state: &State, group: GroupId) -> Result<&SecurityGroup> {
+    state.groups.get(&group).ok_or_else(|| {
+        Refusal::new("InvalidGroup.NotFound", format!("The security group '{group}' does not exist")).into()
+    })
+}
+
+/// What was typed, as one key for each peer, and warnings.
+fn read(state: &State, group: GroupId, content: &Content) -> Result<(Vec<Key>, Vec<String>)> {
+    let owner = owner(state, group)?;
+    let reading = traffic::read(traffic::Typed {
+        protocol: &content.protocol,
+        port: content.port.as_deref(),
+        icmp_type: content.icmp_type.as_deref(),
+        icmp_code: content.icmp_code.as_deref(),
+    })?;
+    let cidrs = content.cidrs.iter().map(|typed| peer::cidr(typed));
+    let groups = content.source_groups.iter().map(|typed| peer::referenced_group(state, owner, typed));
+    let peers = cidrs.chain(groups).collect::<Result<Vec<Peer>>>()?;
+    if peers.is_empty() {
+        return Err(Refusal::new(
+            "MissingParameter",
+            "A rule needs a source or destination: give --cidr or --source-group",
+        )
+        .into());
+    }
+    if BTreeSet::from_iter(&peers).len() < peers.len() {
+        return Err(Refusal::invalid("The same permission must not appear multiple times").into());
+    }
+    let key = |peer| Key { direction: content.direction, traffic: reading.traffic, peer };
+    Ok((peers.into_iter().map(key).collect(), reading.warning.into_iter().collect()))
+}
+
+/// EC2's words for a rule that is there already.
+fn duplicate(rule: &Rule) -> Refusal {
+    let (peer, protocol) = (rule.peer, rule.traffic.protocol().to_uppercase());
+    let what = match (rule.traffic, rule.traffic.from_to()) {
+        (Traffic::All, _) => format!("{peer}, ALL"),
+        (_, None) => format!("{peer}, {protocol}"),
+        (_, Some((from, to))) => format!("{peer}, {protocol}, from port: {from}, to port: {to}"),
+    };
+    Refusal::new(
+        "InvalidPermission.Duplicate",
+        format!("the specified rule \"peer: {what}, ALLOW\" already exists"),
+    )
+}
+
+/// M-34: each direction and family has its own count; a group counts one in both families (M-45).
+fn check_quota(state: &State, group: GroupId, new: &[Rule]) -> Result<()> {
+    let counts_in = |rule: &Rule, family: usize| match rule.peer {
+        Peer::Ipv4(_) => family == 4,
+        Peer::Ipv6(_) => family == 6,
+        Peer::Group(_) => true,
+    };
+    let present: Vec<&Rule> = state.rules.values().filter(|rule| rule.group == group).collect();
+    for direction in Direction::BOTH {
+        for family in [4, 6] {
+            let counts = |rule: &&Rule| rule.direction == direction && counts_in(rule, family);
+            let more = new.iter().filter(counts).count();
+            let total = present.iter().copied().filter(counts).count() + more;
+            if more > 0 && total > RULES_PER_GROUP {
+                return Err(Refusal::new(
+                    "RulesPerSecurityGroupLimitExceeded",
+                    "The maximum number of rules per security group has been reached.",
+                )
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rule of that id, which must be one of this group.
+fn own_rule(state: &State, group: GroupId, given: &str) -> Result<RuleId> {
+    let id: RuleId = given.parse()?;
+    if state.rules.get(&id).is_some_and(|rule| rule.group == group) {
+        return Ok(id);
+    }
+    Err(Refusal::new(
+        "InvalidSecurityGroupRuleId.NotFound",
+        format!("The security group rule ID '{id}' does not exist"),
+    )
+    .into())
+}
+
+/// The rules that say exactly that. One that is not there refuses them all, in every VPC (P-18).
+fn matching(state: &State, group: GroupId, content: &Content) -> Result<Vec<RuleId>> {
+    let present = keys(state, group);
+    let (wanted, _) = read(state, group, content)?;
+    wanted
+        .iter()
+        .map(|key| {
+            present.get(key).copied().ok_or_else(|| {
+                Refusal::new(
+                    "InvalidPermission.NotFound",
+                    "The specified rule does not exist in this security group",
+                )
+                .into()
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+impl Content {
+    /// Inbound TCP, for tests.
+    pub(crate) fn tcp(port: &str) -> Self {
+        Self {
+            direction: Direction::Ingress,
+            protocol: "tcp".to_owned(),
+            port: Some(port.to_owned()),
+            icmp_type: None,
+            icmp_code: None,
+            cidrs: Vec::new(),
+            source_groups: Vec::new(),
+            description: None,
+        }
+    }
+
+    /// From one more prefix.
+    pub(crate) fn with_cidr(mut self, cidr: &str) -> Self {
+        self.cidrs.push(cidr.to_owned());
+        self
+    }
+
+    /// From one more group.
+    pub(crate) fn with_group(mut self, group: &str) -> Self {
+        self.source_groups.push(group.to_owned());
+        self
+    }
+
+    /// All protocols.
+    pub(crate) fn all(direction: Direction) -> Self {
+        Self { direction, protocol: "-1".to_owned(), port: None, ..Self::tcp("0") }
+    }
+}
+
+#[cfg(test)]
+#[path = "rule_tests.rs"]
+mod tests;

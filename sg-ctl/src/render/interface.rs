@@ -1,0 +1,113 @@
+//! Answers of `sg-ctl interface …` and of `detach`.
+
+use super::{
+    Output, ec2, json,
+    table::{Table, cut, escape},
+};
+use crate::model::{EniId, State};
+use serde::Serialize;
+use serde_json::json;
+use std::io::{self, Write};
+
+/// `interface list`, `interface show`, `interface set-groups`
+pub fn interfaces(out: &mut impl Write, output: Output, state: &State, ids: &[EniId]) -> io::Result<()> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct NetworkInterfaces<'a> {
+        network_interfaces: Vec<ec2::NetworkInterface<'a>>,
+    }
+    let interfaces = ids.iter().filter_map(|id| state.interfaces.get(id));
+    if output == Output::Json {
+        let network_interfaces =
+            interfaces.map(|interface| ec2::NetworkInterface::new(state, interface)).collect();
+        return json(out, &NetworkInterfaces { network_interfaces });
+    }
+    let mut table = Table::new(&["NAME", "NETNS", "ID", "GROUPS", "ADDRESSES"]);
+    for interface in interfaces {
+        let names = interface.groups.iter().map(|id| state.groups.get(id).map_or("", |group| &group.name));
+        let addresses: Vec<_> = interface.addresses.iter().map(ToString::to_string).collect();
+        table.row([
+            interface.name.clone(),
+            interface.netns.clone().unwrap_or_default(),
+            interface.id.to_string(),
+            cut(&names.collect::<Vec<_>>().join(", ")),
+            cut(&addresses.join(", ")),
+        ]);
+    }
+    table.write(out)
+}
+
+/// `detach`
+pub fn detached(out: &mut impl Write, output: Output, name: &str, id: EniId) -> io::Result<()> {
+    match output {
+        Output::Table => writeln!(out, "detached {} ({id})", escape(name)),
+        Output::Json => json(out, &json!({ "Return": true, "name": name, "eni_id": id })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::testing::{document, fixture, written};
+
+    #[test]
+    fn interfaces_as_a_table() {
+        let (state, _, eni) = fixture();
+        assert_eq!(
+            written(|out| interfaces(out, Output::Table, &state, &[eni])),
+            "\
+NAME  NETNS  ID                     GROUPS  ADDRESSES
+eth0  -      eni-00000000000000001  web     10.0.0.1, 2001:db8::1
+"
+        );
+    }
+
+    #[test]
+    fn interfaces_as_ec2_prints_them() {
+        let (state, _, eni) = fixture();
+        assert_eq!(
+            document(|out| interfaces(out, Output::Json, &state, &[eni])),
+            json!({ "NetworkInterfaces": [{
+                "NetworkInterfaceId": "eni-00000000000000001",
+                "name": "eth0",
+                "netns": null,
+                "Status": "in-use",
+                "VpcId": "vpc-00000000000000001",
+                "OwnerId": "000000000000",
+                "Groups": [{ "GroupId": "sg-00000000000000002", "GroupName": "web" }],
+                "MacAddress": "02:00:00:00:00:01",
+                "PrivateIpAddress": "10.0.0.1",
+                "PrivateIpAddresses": [{ "Primary": true, "PrivateIpAddress": "10.0.0.1" }],
+                "Ipv6Addresses": [{ "Ipv6Address": "2001:db8::1" }],
+                "SourceDestCheck": true,
+                "TagSet": [],
+            }] })
+        );
+    }
+
+    #[test]
+    fn a_device_without_addresses_has_empty_arrays() {
+        let (mut state, _, eni) = fixture();
+        let interface = state.interfaces.get_mut(&eni).unwrap();
+        interface.addresses.clear();
+        interface.attachment.mac = [0; 6];
+        let printed = document(|out| interfaces(out, Output::Json, &state, &[eni]));
+        let printed = &printed["NetworkInterfaces"][0];
+        assert_eq!(printed["PrivateIpAddresses"], json!([]));
+        assert_eq!(printed["Ipv6Addresses"], json!([]));
+        assert!(printed.get("PrivateIpAddress").is_none() && printed.get("MacAddress").is_none());
+    }
+
+    #[test]
+    fn detaching() {
+        let (_, _, eni) = fixture();
+        assert_eq!(
+            written(|out| detached(out, Output::Table, "eth0", eni)),
+            "detached eth0 (eni-00000000000000001)\n"
+        );
+        assert_eq!(
+            document(|out| detached(out, Output::Json, "eth0", eni)),
+            json!({ "Return": true, "name": "eth0", "eni_id": "eni-00000000000000001" })
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! The embedded store: one SQLite file, one row an object.
+//!
+//! Every commit is one SQLite transaction over the rows that changed, so a state of a million objects costs what was
+//! touched. `BEGIN IMMEDIATE` takes the write lock before anything is read: two commands at the same time run one
+//! after the other, and neither decides on what the other has replaced.
+
+use super::{Snapshot, Store, Transaction};
+use crate::{
+    error::{Refusal, Result},
+    model::State,
+};
+use anyhow::Context as _;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    fs,
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+/// Version of the tables. A store with a higher one was written by a later sg-ctl and is left alone.
+const SCHEMA_VERSION: u64 = 1;
+/// How long a command waits for others to end before it gives up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A store in one file.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+}
+
+impl SqliteStore {
+    /// The store in that file, which need not exist yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Makes an empty file that only its owner may read, in a directory that only its owner may enter. What exists
+    /// already is left as it is.
+    fn create_file(&self) -> std::io::Result<()> {
+        if let Some(dir) = self.path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        // Reading needs write access too: a journal that a crash left behind is rolled back by whoever comes first.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        // Above FULL: the directory is synced as well when the journal goes, so a commit survives a power cut.
+        connection.pragma_update(None, "synchronous", "EXTRA")?;
+        Ok(connection)
+    }
+
+    /// Says which store it was.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        explain(&self.path, error)
+    }
+}
+
+impl Store for SqliteStore {
+    fn read(&self) -> Result<Snapshot> {
+        match fs::metadata(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Snapshot::default()),
+            Err(error) => return Err(self.explain(error.into())),
+            Ok(_) => {}
+        }
+        let read = || -> Result<Snapshot> {
+            let mut connection = self.connect()?;
+            // One read transaction, so that revision and objects belong together.
+            let transaction = connection.transaction()?;
+            load(&transaction)
+        };
+        read().map_err(|error| self.explain(error))
+    }
+
+    fn begin(&self) -> Result<Box<dyn Transaction + '_>> {
+        let begin = || -> Result<SqliteTransaction> {
+            self.create_file()?;
+            let connection = self.connect()?;
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            let snapshot = load(&connection)?;
+            Ok(SqliteTransaction { path: self.path.clone(), connection, snapshot })
+        };
+        let transaction = begin().map_err(|error| self.explain(error))?;
+        Ok(Box::new(transaction))
+    }
+}
+
+/// Holds the write lock. SQLite rolls back when the connection closes without a commit.
+struct SqliteTransaction {
+    path: PathBuf,
+    connection: Connection,
+    snapshot: Snapshot,
+}
+
+impl Transaction for SqliteTransaction {
+    fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    fn commit(self: Box<Self>, state: &State) -> Result<u64> {
+        if *state == self.snapshot.state {
+            return Ok(self.snapshot.revision);
+        }
+        let revision = self.snapshot.revision + 1;
+        let write = || -> Result<()> {
+            create_tables(&self.connection)?;
+            write_changes(&self.connection, &self.snapshot.state, state)?;
+            set_meta(&self.connection, "revision", revision)?;
+            self.connection.execute_batch("COMMIT")?;
+            Ok(())
+        };
+        write().map_err(|error| explain(&self.path, error))?;
+        Ok(revision)
+    }
+}
+
+fn create_tables(connection: &Connection) -> Result<()> {
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+         CREATE TABLE IF NOT EXISTS objects (
+             kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)
+         ) STRICT, WITHOUT ROWID;",
+    )?;
+    set_meta(connection, "schema_version", SCHEMA_VERSION)
+}
+
+fn meta(connection: &Connection, key: &str) -> Result<u64> {
+    let value: Option<String> =
+        connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?;
+    let value = value.with_context(|| format!("its {key} is missing"))?;
+    value.parse().with_context(|| format!("its {key} is '{value}'"))
+}
+
+fn set_meta(connection: &Connection, key: &str, value: u64) -> Result<()> {
+    connection.execute(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+        params![key, value.to_string()],
+    )?;
+    Ok(())
+}
+
+/// Reads everything. A file without any table is a store whose first commit has not happened.
+fn load(connection: &Connection) -> Result<Snapshot> {
+    let tables: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if tables.is_empty() {
+        return Ok(Snapshot::default());
+    }
+    if !tables.iter().any(|name| name == "meta") || !tables.iter().any(|name| name == "objects") {
+        anyhow::bail!("it is a database of something else than sg-ctl");
+    }
+    let version = meta(connection, "schema_version")?;
+    if version != SCHEMA_VERSION {
+        anyhow::bail!(
+            "its schema is version {version} and this sg-ctl knows {SCHEMA_VERSION}; use the sg-ctl that wrote it, \
+             or a later one"
+        );
+    }
+    Ok(Snapshot { state: load_state(connection)?, revision: meta(connection, "revision")? })
+}
+
+/// Names of the kinds in the table. Never changed, since files hold them.
+mod kind {
+    pub const VPC: &str = "vpc";
+    pub const GROUP: &str = "security-group";
+    pub const RULE: &str = "security-group-rule";
+    pub const INTERFACE: &str = "network-interface";
+    pub const ALL: [&str; 4] = [VPC, GROUP, RULE, INTERFACE];
+}
+
+fn load_state(connection: &Connection) -> Result<State> {
+    // What this version does not know it would also not enforce, nor keep.
+    let unknown: Option<String> = connection
+        .query_row("SELECT kind FROM objects WHERE kind NOT IN (?1, ?2, ?3, ?4) LIMIT 1", kind::ALL, |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if let Some(unknown) = unknown {
+        anyhow::bail!("it holds an object of the unknown kind '{unknown}'");
+    }
+    Ok(State {
+        vpcs: load_kind(connection, kind::VPC)?,
+        groups: load_kind(connection, kind::GROUP)?,
+        rules: load_kind(connection, kind::RULE)?,
+        interfaces: load_kind(connection, kind::INTERFACE)?,
+    })
+}
+
+fn load_kind<K, V>(connection: &Connection, kind: &str) -> Result<BTreeMap<K, V>>
+where
+    K: Ord + FromStr<Err = Refusal>,
+    V: DeserializeOwned,
+{
+    let mut query = connection.prepare("SELECT id, body FROM objects WHERE kind = ?1")?;
+    let mut rows = query.query([kind])?;
+    let mut objects = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let (id, body): (String, String) = (row.get(0)?, row.get(1)?);
+        let what = || format!("its {kind} '{id}' cannot be read");
+        // The code of a malformed id is for ids that users type.
+        let key =
+            id.parse().map_err(|refusal: Refusal| anyhow::anyhow!(refusal.message)).with_context(what)?;
+        objects.insert(key, serde_json::from_str(&body).with_context(what)?);
+    }
+    Ok(objects)
+}
+
+/// Writes the rows that differ.
+fn write_changes(connection: &Connection, old: &State, new: &State) -> Result<()> {
+    write_kind(connection, kind::VPC, &old.vpcs, &new.vpcs)?;
+    write_kind(connection, kind::GROUP, &old.groups, &new.groups)?;
+    write_kind(connection, kind::RULE, &old.rules, &new.rules)?;
+    write_kind(connection, kind::INTERFACE, &old.interfaces, &new.interfaces)
+}
+
+fn write_kind<K, V>(
+    connection: &Connection,
+    kind: &str,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> Result<()>
+where
+    K: Ord + Display,
+    V: PartialEq + Serialize,
+{
+    let mut delete = connection.prepare("DELETE FROM objects WHERE kind = ?1 AND id = ?2")?;
+    for id in old.keys().filter(|id| !new.contains_key(id)) {
+        delete.execute(params![kind, id.to_string()])?;
+    }
+    let mut put =
+        connection.prepare("INSERT OR REPLACE INTO objects (kind, id, body) VALUES (?1, ?2, ?3)")?;
+    for (id, object) in new.iter().filter(|(id, object)| old.get(id) != Some(object)) {
+        put.execute(params![kind, id.to_string(), serde_json::to_string(object)?])?;
+    }
+    Ok(())
+}
+
+/// One sentence: which file, what is wrong with it, what to do.
+fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    let path = path.display();
+    let code = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    let message = match code {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+            "the store {path} has been in use by another sg-ctl for {} s; try again when that has ended",
+            BUSY_TIMEOUT.as_secs()
+        ),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => format!(
+            "the store {path} is damaged ({error}); it is left as it is: bring back a copy, or move it away to start \
+             with an empty store"
+        ),
+        _ => format!("the store {path} cannot be used: {error:#}"),
+    };
+    Refusal::new("StoreError", message).into()
+}
+
+#[cfg(test)]
+#[path = "sqlite_tests.rs"]
+mod tests;

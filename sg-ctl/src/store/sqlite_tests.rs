@@ -1,0 +1,205 @@
+//! Tests of [`super`], apart for the length of the file.
+
+use super::*;
+use crate::{
+    model::Direction,
+    ops::{
+        self, group,
+        rule::{self, Content},
+        testing::refusal,
+    },
+};
+use std::os::unix::fs::PermissionsExt as _;
+use tempfile::TempDir;
+
+/// A store in a directory of its own, which does not exist yet.
+fn store() -> (SqliteStore, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    (SqliteStore::new(dir.path().join("lib/sg/state.db")), dir)
+}
+
+/// One command: a transaction that changes the state so.
+fn command(store: &SqliteStore, change: impl FnOnce(&mut State)) -> u64 {
+    let transaction = store.begin().unwrap();
+    let mut state = transaction.snapshot().state.clone();
+    ops::ensure_default_vpc(&mut state);
+    change(&mut state);
+    transaction.commit(&state).unwrap()
+}
+
+/// A state with something of every kind and every form of traffic.
+fn populate(state: &mut State) {
+    group::create(state, &group::Create { tags: vec!["k=v".into()], ..group::Create::new("web", "t") })
+        .unwrap();
+    rule::add(state, "web", &Content::tcp("22").with_cidr("10.0.0.0/8").with_cidr("::/0").with_group("web"))
+        .unwrap();
+    for protocol in ["icmp", "icmpv6", "47"] {
+        let mut content = Content::all(Direction::Egress).with_cidr("10.0.0.0/8");
+        content.protocol = protocol.to_owned();
+        content.icmp_type = (protocol == "icmp").then(|| "8".to_owned());
+        rule::add(state, "web", &content).unwrap();
+    }
+    ops::interface::tests::attached(state, "eth0", Some("blue"));
+}
+
+fn raw(store: &SqliteStore) -> Connection {
+    Connection::open(&store.path).unwrap()
+}
+
+#[test]
+fn reading_what_does_not_exist_creates_nothing() {
+    let (store, dir) = store();
+    assert_eq!(store.read().unwrap(), Snapshot::default());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_committed_is_read_back() {
+    let (store, _dir) = store();
+    let mut expected = State::default();
+    assert_eq!(
+        command(&store, |state| {
+            populate(state);
+            expected = state.clone();
+        }),
+        1
+    );
+    let snapshot = store.read().unwrap();
+    assert_eq!((snapshot.revision, &snapshot.state), (1, &expected));
+    assert_eq!(command(&store, |state| assert_eq!(*state, expected)), 1, "nothing changed, no new revision");
+    assert_eq!(command(&store, |state| state.rules.clear()), 2);
+    expected.rules.clear();
+    assert_eq!(store.read().unwrap(), Snapshot { state: expected, revision: 2 });
+}
+
+#[test]
+fn only_rows_that_differ_are_written() {
+    let (store, _dir) = store();
+    command(&store, populate);
+    let transaction = store.begin().unwrap();
+    let mut state = transaction.snapshot().state.clone();
+    let id = *state.rules.keys().next().unwrap();
+    state.rules.get_mut(&id).unwrap().description = Some("changed".to_owned());
+    drop(transaction);
+    let connection = raw(&store);
+    write_changes(&connection, &store.read().unwrap().state, &state).unwrap();
+    assert_eq!(connection.total_changes(), 1);
+    assert_eq!(store.read().unwrap().state, state);
+}
+
+#[test]
+fn a_dropped_transaction_leaves_the_store_as_it_was() {
+    let (store, _dir) = store();
+    drop(store.begin().unwrap());
+    assert_eq!(store.read().unwrap(), Snapshot::default());
+    command(&store, populate);
+    let before = store.read().unwrap();
+    drop(store.begin().unwrap());
+    assert_eq!(store.read().unwrap(), before);
+}
+
+#[test]
+fn only_the_owner_may_look() {
+    let (store, _dir) = store();
+    command(&store, |_| {});
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&store.path), 0o600);
+    assert_eq!(mode(store.path.parent().unwrap()), 0o700);
+    assert_eq!(mode(store.path.parent().unwrap().parent().unwrap()), 0o700);
+}
+
+#[test]
+fn two_commands_at_once_serialise_and_none_is_lost() {
+    let (store, _dir) = store();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let store = store.clone();
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let create = group::Create::new(&format!("g{thread}-{n}"), "test");
+                    command(&store, |state| assert!(group::create(state, &create).is_ok()));
+                }
+            });
+        }
+    });
+    let snapshot = store.read().unwrap();
+    assert_eq!(snapshot.state.groups.len(), 21);
+    assert_eq!(snapshot.state.vpcs.len(), 1);
+    assert_eq!(snapshot.revision, 20);
+}
+
+#[test]
+fn a_damaged_file_is_refused_and_kept() {
+    let (store, _dir) = store();
+    store.create_file().unwrap();
+    fs::write(&store.path, "this is not a database, it is a text that is long enough").unwrap();
+    let before = fs::read(&store.path).unwrap();
+    for refusal in [refusal(store.read()), refusal(store.begin().map(|_| ()))] {
+        assert_eq!(refusal.code, "StoreError");
+        assert_eq!(
+            refusal.message,
+            format!(
+                "the store {} is damaged (file is not a database); it is left as it is: bring back a copy, or move it \
+                 away to start with an empty store",
+                store.path.display()
+            )
+        );
+    }
+    assert_eq!(fs::read(&store.path).unwrap(), before);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_named() {
+    let (store, _dir) = store();
+    command(&store, populate);
+    raw(&store).execute("UPDATE objects SET body = '{' WHERE kind = 'network-interface'", []).unwrap();
+    let refusal = refusal(store.read());
+    assert_eq!(refusal.code, "StoreError");
+    assert!(refusal.message.contains("its network-interface 'eni-"), "{}", refusal.message);
+}
+
+#[test]
+fn a_later_schema_is_refused() {
+    let (store, _dir) = store();
+    command(&store, populate);
+    raw(&store).execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'", []).unwrap();
+    let expected = format!(
+        "the store {} cannot be used: its schema is version 2 and this sg-ctl knows 1; use the sg-ctl that wrote it, or \
+         a later one",
+        store.path.display()
+    );
+    assert_eq!(refusal(store.read()).message, expected);
+    assert_eq!(refusal(store.begin().map(|_| ())).message, expected);
+}
+
+#[test]
+fn a_foreign_database_is_refused() {
+    let (store, _dir) = store();
+    store.create_file().unwrap();
+    raw(&store).execute("CREATE TABLE music (title TEXT)", []).unwrap();
+    assert_eq!(
+        refusal(store.begin().map(|_| ())).message,
+        format!(
+            "the store {} cannot be used: it is a database of something else than sg-ctl",
+            store.path.display()
+        )
+    );
+}
+
+#[test]
+fn an_unknown_kind_of_object_is_refused() {
+    let (store, _dir) = store();
+    command(&store, populate);
+    raw(&store).execute("INSERT INTO objects VALUES ('prefix-list', 'pl-12345678', '{}')", []).unwrap();
+    assert!(refusal(store.read()).message.ends_with("it holds an object of the unknown kind 'prefix-list'"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let store = SqliteStore::new(dir.path().join("file/state.db"));
+    let refusal = refusal(store.begin().map(|_| ()));
+    assert_eq!(refusal.code, "StoreError");
+    assert!(refusal.message.contains("file/state.db cannot be used: "), "{}", refusal.message);
+}
