@@ -1,0 +1,10 @@
+//! Packets through the shipped programs by `BPF_PROG_TEST_RUN`: policy, packets, expected verdicts. Each script runs for
+//! both families, both hooks and both sides; names carry the numbers of semantics.md and of the traps in anchors.md.
+
+mod exempt;
+mod icmp;
+mod layers;
+mod swap;
+mod tcp;
+mod udp;
+mod untracked;
