@@ -20,6 +20,8 @@ pub const MAX_PREFIXES: u32 = 1 << 21;
 pub const MAX_ESTABLISHED_V4: u32 = 262_144;
 /// The same for IPv6.
 pub const MAX_ESTABLISHED_V6: u32 = 131_072;
+/// Places that are looked at for a dead entry before the table of established flows counts as full of live ones.
+pub const PLACES_PER_CLAIM: u32 = 32;
 /// Answered UDP, ICMP and other flows. Capped and least recently used: a spoofer can make a server answer (P-16).
 pub const MAX_ANSWERED_V4: u32 = 65_536;
 /// The same for IPv6.
@@ -59,3 +61,5 @@ pub const HANDSHAKE_ACK_WINDOW: u32 = 65_536;
 
 /// VLAN tags that are looked through, in the frame and in skb metadata together (P-13).
 pub const MAX_VLAN_TAGS: u32 = 2;
+
+const _: () = assert!(MAX_ESTABLISHED_V4.is_power_of_two() && MAX_ESTABLISHED_V6.is_power_of_two());

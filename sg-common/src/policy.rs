@@ -197,6 +197,26 @@ pub const CLOCK_JIFFIES: u32 = 1;
 /// What it found the monotonic clock to be at that moment, in nanoseconds.
 pub const CLOCK_MONOTONIC: u32 = 2;
 
+/// Cells of the `CURSORS` array (each a `u64`): two a family, its [`Cursor`]s.
+pub const CURSOR_CELLS: u32 = 4;
+
+/// What the cells of `CURSORS` are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cursor {
+    /// Where the hand stands that looks for dead entries among the established ones.
+    Hand = 0,
+    /// Jiffies when it last found none.
+    Full = 1,
+}
+
+/// Index into `CURSORS`; `family` is 0 or 1.
+#[inline(always)]
+#[must_use]
+pub fn cursor_cell(family: usize, cursor: Cursor) -> u32 {
+    family as u32 * 2 + cursor as u32
+}
+
 /// Words of `HINTS`: bits that tell for which ports the flow table must be asked before the open ports (P-2).
 pub const HINT_WORDS: u32 = 1 << 16;
 

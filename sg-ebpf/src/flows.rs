@@ -5,7 +5,7 @@ use crate::{
     config::timeouts,
     maps::{self, Insert, ONLY_NEW, Tables},
     pipeline::{Quote, Scene},
-    untracked,
+    reclaim, untracked,
 };
 use sg_common::{
     Direction,
@@ -143,6 +143,10 @@ pub fn advance<A: Tables>(scene: &mut Scene<A>, entry: &mut Entry, clock: &Clock
             track::tcp_established(flow, direction, &packet.transport, clock);
         } else if track::tcp_pending(flow, direction, &packet.transport) == Handshake::Complete {
             track::tcp_complete(&mut packet.flow, flow, direction, &packet.transport, clock);
+            if !reclaim::claim(scene, clock) {
+                return Err(Drop::ConntrackFull);
+            }
+            let packet = &mut *scene.packet;
             if maps::inserted(A::established().insert(&packet.key, &packet.flow, ONLY_NEW)) == Insert::Full {
                 return Err(Drop::ConntrackFull);
             }
@@ -185,6 +189,9 @@ pub fn admitted_syn<A: Tables>(
 /// Starts a flow that the rules admit.
 #[inline(always)]
 pub fn create<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> Result<Pass, Drop> {
+    if is_tcp(scene) && reclaim::is_full::<A>(clock) {
+        return Err(Drop::ConntrackFull);
+    }
     let packet = &mut *scene.packet;
     track::start(&mut packet.flow, scene.direction, packet.transport.sequence, scene.generation, clock);
     packet.flow.packets = packet.packets;

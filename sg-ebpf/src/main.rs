@@ -15,6 +15,7 @@ mod flows;
 mod fragments;
 mod maps;
 mod pipeline;
+mod reclaim;
 mod rules;
 mod source;
 mod untracked;

@@ -17,8 +17,9 @@ use sg_common::{
     mark::{MARK_BLOCKS, MarkBlock, mix},
     packet::Family,
     policy::{
-        AddressKey4, AddressKey6, CLOCK_CELLS, CLOCK_TEST, COUNTERS_PER_INTERFACE, Class, Counter,
-        HINT_WORDS, LocalKey, POLICY_ROWS, Policy, PortSet, STATE_CELLS, STATE_GENERATION, policy_row,
+        AddressKey4, AddressKey6, CLOCK_CELLS, CLOCK_TEST, COUNTERS_PER_INTERFACE, CURSOR_CELLS, Class,
+        Counter, Cursor, HINT_WORDS, LocalKey, POLICY_ROWS, Policy, PortSet, STATE_CELLS, STATE_GENERATION,
+        cursor_cell, policy_row,
     },
     track::Clock,
 };
@@ -48,6 +49,13 @@ static LOCALS: HashMap<LocalKey, u32> = HashMap::with_max_entries(limits::MAX_AD
 static ESTABLISHED4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(limits::MAX_ESTABLISHED_V4, 0);
 #[map]
 static ESTABLISHED6: HashMap<FlowKey6, Flow> = HashMap::with_max_entries(limits::MAX_ESTABLISHED_V6, 0);
+/// The key of every established flow, in the order in which they came: what [`crate::reclaim`] walks.
+#[map]
+static RING4: Array<FlowKey4> = Array::with_max_entries(limits::MAX_ESTABLISHED_V4, 0);
+#[map]
+static RING6: Array<FlowKey6> = Array::with_max_entries(limits::MAX_ESTABLISHED_V6, 0);
+#[map]
+static CURSORS: Array<u64> = Array::with_max_entries(CURSOR_CELLS, 0);
 #[map]
 static ANSWERED4: LruHashMap<FlowKey4, Flow> = LruHashMap::with_max_entries(limits::MAX_ANSWERED_V4, 0);
 #[map]
@@ -83,7 +91,7 @@ pub trait Tables: Family + 'static {
     /// so no other packet can come in between on the same processor.
     fn scratch() -> Option<&'static mut Packet<Self>>;
     /// Key of the flow tables.
-    type FlowKey: 'static;
+    type FlowKey: Copy + 'static;
     /// Key of the fragment table.
     type FragmentKey: 'static;
 
@@ -91,6 +99,10 @@ pub trait Tables: Family + 'static {
     fn flow_key(head: KeyHead, local: Self, remote: Self) -> Self::FlowKey;
     /// The datagram's key.
     fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> Self::FragmentKey;
+    /// A place in the ring of established flows' keys; `turn` counts on for ever.
+    fn ring(turn: u64) -> Option<*mut Self::FlowKey>;
+    /// The interface of a key.
+    fn slot(key: &Self::FlowKey) -> u32;
     /// Established TCP.
     fn established() -> &'static HashMap<Self::FlowKey, Flow>;
     /// Answered UDP, ICMP and others.
@@ -127,6 +139,14 @@ impl Tables for u32 {
     #[inline(always)]
     fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> FragmentKey4 {
         FragmentKey4 { head, source, destination }
+    }
+    #[inline(always)]
+    fn ring(turn: u64) -> Option<*mut FlowKey4> {
+        RING4.get_ptr_mut(turn as u32 & (limits::MAX_ESTABLISHED_V4 - 1))
+    }
+    #[inline(always)]
+    fn slot(key: &FlowKey4) -> u32 {
+        u32::from(key.head.slot)
     }
     #[inline(always)]
     fn established() -> &'static HashMap<FlowKey4, Flow> {
@@ -184,6 +204,14 @@ impl Tables for [u32; 4] {
     #[inline(always)]
     fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> FragmentKey6 {
         FragmentKey6 { head, source, destination }
+    }
+    #[inline(always)]
+    fn ring(turn: u64) -> Option<*mut FlowKey6> {
+        RING6.get_ptr_mut(turn as u32 & (limits::MAX_ESTABLISHED_V6 - 1))
+    }
+    #[inline(always)]
+    fn slot(key: &FlowKey6) -> u32 {
+        u32::from(key.head.slot)
     }
     #[inline(always)]
     fn established() -> &'static HashMap<FlowKey6, Flow> {
@@ -298,6 +326,30 @@ pub fn inserted(result: Result<(), i32>) -> Insert {
     match result {
         Ok(()) | Err(EEXIST) => Insert::Present,
         Err(_) => Insert::Full,
+    }
+}
+
+/// The next turn of the hand of this family.
+#[inline(always)]
+pub fn next_turn(family: usize) -> Option<u64> {
+    let hand = CURSORS.get_ptr_mut(cursor_cell(family, Cursor::Hand))?;
+    // Not relaxed: for a relaxed addition LLVM 22 chooses the instruction that does not fetch, and returns the addend.
+    // SAFETY: an aligned element of an array, which is never freed.
+    Some(unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(hand, 1) })
+}
+
+/// When the hand last found every place taken.
+#[inline(always)]
+pub fn full_at(family: usize) -> u64 {
+    CURSORS.get(cursor_cell(family, Cursor::Full)).copied().unwrap_or(0)
+}
+
+/// Writes that down.
+#[inline(always)]
+pub fn set_full_at(family: usize, now: u64) {
+    if let Some(full) = CURSORS.get_ptr_mut(cursor_cell(family, Cursor::Full)) {
+        // SAFETY: an aligned element of an array, which is never freed.
+        unsafe { *full = now };
     }
 }
 

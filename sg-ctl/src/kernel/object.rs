@@ -28,6 +28,9 @@ pub const POLICY_MAPS: &[&str] = &[
 pub const FLOW_MAPS: &[&str] = &[
     "ESTABLISHED4",
     "ESTABLISHED6",
+    "RING4",
+    "RING6",
+    "CURSORS",
     "ANSWERED4",
     "ANSWERED6",
     "PENDING4",
