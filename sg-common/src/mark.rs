@@ -9,6 +9,9 @@
 //! With 100,000 flows in both periods a block holds about three flows a period (12 of 192 bits), and a new tuple is
 //! taken for a marked one with a probability of some 1 in 10,000.
 
+use crate::limits::MARK_SECONDS;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 /// Blocks of one filter; 64 bytes each, 2 MiB together.
 pub const MARK_BLOCKS: u32 = 32_768;
 
@@ -16,7 +19,7 @@ pub const MARK_BLOCKS: u32 = 32_768;
 const WORDS: u64 = 3;
 
 /// One block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MarkBlock {
     /// Period that `current` belongs to.
@@ -93,6 +96,43 @@ impl MarkBlock {
             self.current[2] |= place.bits[2];
         }
     }
+}
+
+/// The period that it is now, from jiffies and jiffies a second.
+#[inline(always)]
+#[must_use]
+pub fn period(now: u64, hz: u64) -> u64 {
+    // Checked, because a panic path would end up in the program.
+    now.checked_div(MARK_SECONDS as u64 * hz).unwrap_or(0)
+}
+
+/// Index into `MARKS` of a block in the filter for flows that started in this direction.
+#[inline(always)]
+#[must_use]
+pub fn block_index(start: crate::Direction, place: &Place) -> u32 {
+    start as u32 * MARK_BLOCKS + place.block
+}
+
+/// The place of a tuple: a hash of its addresses, the interface, and the ports.
+#[inline(always)]
+#[must_use]
+pub fn tuple_place(addresses: u64, slot: u32, local_port: u16, remote_port: u16) -> Place {
+    place(mix(addresses, (slot as u64) << 32 | (local_port as u64) << 16 | remote_port as u64))
+}
+
+/// A hash of an IPv4 flow's addresses.
+#[inline(always)]
+#[must_use]
+pub fn addresses4(local: u32, remote: u32) -> u64 {
+    (local as u64) << 32 | remote as u64
+}
+
+/// A hash of an IPv6 flow's addresses.
+#[inline(always)]
+#[must_use]
+pub fn addresses6(local: [u32; 4], remote: [u32; 4]) -> u64 {
+    let local = mix(addresses4(local[0], local[1]), addresses4(local[2], local[3]));
+    mix(local, mix(addresses4(remote[0], remote[1]), addresses4(remote[2], remote[3])))
 }
 
 /// Mixes two words into a well-spread hash (the finaliser of SplitMix64).

@@ -146,11 +146,11 @@ pub trait Family: Copy + PartialEq {
 /// RFC 3128), or end beyond the largest datagram.
 #[inline(always)]
 fn check_later(protocol: u8, offset: u32, length: usize) -> Result<(), Drop> {
-    if protocol == protocol::TCP && offset < size_of::<Tcp>() as u32 {
-        return Err(Drop::FragmentOverlap);
-    }
     if offset as usize + length > 0xffff {
         return Err(Drop::Malformed);
+    }
+    if protocol == protocol::TCP && offset < size_of::<Tcp>() as u32 {
+        return Err(Drop::FragmentOverlap);
     }
     Ok(())
 }

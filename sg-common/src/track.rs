@@ -2,7 +2,7 @@
 
 use crate::{
     Direction,
-    flow::{Flow, flag, state},
+    flow::{Flow, KeyHead, flag, state},
     limits, packet,
     wire::{protocol, tcp_flag},
 };
@@ -49,8 +49,8 @@ pub struct Timeouts {
 /// Seconds that a flow may be silent from where it stands.
 #[inline(always)]
 #[must_use]
-pub fn timeout(flow: &Flow, protocol: u8, timeouts: &Timeouts) -> u32 {
-    match protocol {
+pub fn timeout(flow: &Flow, head: &KeyHead, timeouts: &Timeouts) -> u32 {
+    match head.protocol {
         protocol::TCP => {
             if flow.state == state::PENDING {
                 limits::TCP_HALF_OPEN_SECONDS
@@ -66,7 +66,8 @@ pub fn timeout(flow: &Flow, protocol: u8, timeouts: &Timeouts) -> u32 {
             let stream = flag::REQUESTS | flag::RESPONSES;
             if flow.flags & stream == stream { timeouts.udp_stream } else { timeouts.udp }
         }
-        protocol::ICMP | protocol::ICMPV6 => limits::ICMP_SECONDS,
+        // Queries only: in the other family ICMP's number is one protocol among others.
+        _ if head.start != 0 => limits::ICMP_SECONDS,
         _ => limits::OTHER_SECONDS,
     }
 }
@@ -74,8 +75,8 @@ pub fn timeout(flow: &Flow, protocol: u8, timeouts: &Timeouts) -> u32 {
 /// Whether the flow is alive: silent for no longer than its timeout.
 #[inline(always)]
 #[must_use]
-pub fn is_live(flow: &Flow, protocol: u8, timeouts: &Timeouts, clock: &Clock) -> bool {
-    clock.age(flow.last) <= u64::from(timeout(flow, protocol, timeouts)) * clock.hz
+pub fn is_live(flow: &Flow, head: &KeyHead, timeouts: &Timeouts, clock: &Clock) -> bool {
+    clock.age(flow.last) <= u64::from(timeout(flow, head, timeouts)) * clock.hz
 }
 
 /// Whether a SYN that the rules admit may pass on this established flow without starting it anew (P-4).
@@ -150,7 +151,16 @@ pub fn tcp_retransmitted_syn(flow: &mut Flow, direction: Direction, sequence: u3
 /// The responder's SYN crosses the initiator's (P-4): its answer, not a new flow.
 #[inline(always)]
 pub fn tcp_crossing_syn(flow: &mut Flow, direction: Direction, sequence: u32) {
-    flow.sequence[direction.index()] = sequence;
+    let (here, there) =
+        (flag::ACKED_INGRESS << direction as u8, flag::ACKED_INGRESS << direction.opposite() as u8);
+    if flow.flags & flag::CROSSED == 0 && flow.flags & flag::ANSWER_SEEN != 0 {
+        // Its SYN-ACK came first, and has acknowledged the initiator's SYN.
+        flow.flags |= here;
+    }
+    if flow.sequence[direction.index()] != sequence {
+        flow.sequence[direction.index()] = sequence;
+        flow.flags &= !there;
+    }
     flow.flags |= flag::CROSSED;
 }
 
@@ -162,7 +172,8 @@ pub fn tcp_crossing_syn(flow: &mut Flow, direction: Direction, sequence: u32) {
 #[inline(always)]
 pub fn tcp_pending(flow: &mut Flow, direction: Direction, segment: &packet::Transport) -> Handshake {
     let from_initiator = flow.started == direction as u32;
-    let has_ack = segment.flags & tcp_flag::ACK != 0;
+    // A reset acknowledges nothing.
+    let has_ack = segment.flags & (tcp_flag::ACK | tcp_flag::RST) == tcp_flag::ACK;
     let other = flow.sequence[direction.opposite().index()];
     if flow.flags & flag::CROSSED != 0 {
         if has_ack && acknowledges(segment.acknowledgement, other) {
@@ -181,7 +192,7 @@ pub fn tcp_pending(flow: &mut Flow, direction: Direction, segment: &packet::Tran
         }
         return Handshake::Pending;
     }
-    let plain = segment.flags & (tcp_flag::SYN | tcp_flag::RST) == 0;
+    let plain = segment.flags & tcp_flag::SYN == 0;
     if plain && has_ack && flow.flags & flag::ANSWER_SEEN != 0 && acknowledges(segment.acknowledgement, other)
     {
         Handshake::Complete
@@ -209,6 +220,10 @@ pub fn tcp_complete(
 pub fn tcp_established(flow: &mut Flow, direction: Direction, segment: &packet::Transport, clock: &Clock) {
     let second = clock.second();
     let side = direction.index();
+    // A SYN-ACK come late says nothing new.
+    if segment.flags & tcp_flag::SYN != 0 {
+        return;
+    }
     if segment.flags & tcp_flag::RST != 0 {
         let distance = segment.sequence.wrapping_sub(flow.sequence[side]);
         let near = distance.wrapping_add(limits::RST_WINDOW) <= 2 * limits::RST_WINDOW;
@@ -284,6 +299,10 @@ mod tests {
 
     const TIMEOUTS: Timeouts = Timeouts { tcp_established: 432_000, udp: 30, udp_stream: 180 };
 
+    fn head(protocol: u8) -> KeyHead {
+        KeyHead { slot: 0, protocol, start: 0, local_port: 0, remote_port: 0 }
+    }
+
     fn at(seconds: u64) -> Clock {
         Clock { now: seconds * 250, hz: 250, second_shift: 8 }
     }
@@ -328,7 +347,7 @@ mod tests {
         assert_eq!(tcp_pending(&mut flow, Ingress, &segment(ACK, 1001, 1)), Handshake::Pending);
         let _ = tcp_pending(&mut flow, Egress, &segment(SYN | ACK, 5000, 1001));
         assert_eq!(tcp_pending(&mut flow, Egress, &segment(ACK, 5001, 1001)), Handshake::Pending);
-        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 60);
+        assert_eq!(timeout(&flow, &head(protocol::TCP), &TIMEOUTS), 60);
     }
 
     #[test]
@@ -344,12 +363,12 @@ mod tests {
     fn p5_closing_after_a_fin_each_way() {
         let mut flow = established();
         tcp_established(&mut flow, Ingress, &segment(FIN | ACK, 1001, 5001), &at(10));
-        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 432_000);
+        assert_eq!(timeout(&flow, &head(protocol::TCP), &TIMEOUTS), 432_000);
         tcp_established(&mut flow, Egress, &segment(FIN | ACK, 5001, 1002), &at(11));
-        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 120);
+        assert_eq!(timeout(&flow, &head(protocol::TCP), &TIMEOUTS), 120);
         assert!(!is_open(&flow));
-        assert!(is_live(&flow, protocol::TCP, &TIMEOUTS, &at(131)));
-        assert!(!is_live(&flow, protocol::TCP, &TIMEOUTS, &at(132)));
+        assert!(is_live(&flow, &head(protocol::TCP), &TIMEOUTS, &at(131)));
+        assert!(!is_live(&flow, &head(protocol::TCP), &TIMEOUTS, &at(132)));
     }
 
     #[test]
@@ -358,9 +377,9 @@ mod tests {
         tcp_established(&mut flow, Ingress, &segment(RST, 1001 + (1 << 20) + 1, 0), &at(100));
         assert_eq!((flow.flags & flag::RESET, flow.last), (0, 0), "a far RST has no effect");
         tcp_established(&mut flow, Ingress, &segment(RST, 1001, 0), &at(100));
-        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 10);
+        assert_eq!(timeout(&flow, &head(protocol::TCP), &TIMEOUTS), 10);
         tcp_established(&mut flow, Egress, &segment(ACK, 5001, 1001), &at(105));
-        assert_eq!(timeout(&flow, protocol::TCP, &TIMEOUTS), 432_000);
+        assert_eq!(timeout(&flow, &head(protocol::TCP), &TIMEOUTS), 432_000);
     }
 
     #[test]
@@ -378,24 +397,36 @@ mod tests {
         assert_eq!(pending(&mut flow, Ingress, &at(1)), Exchange::Answered);
         let pending = flow;
         answered(&mut flow, &pending, &at(1));
-        assert_eq!(timeout(&flow, protocol::UDP, &TIMEOUTS), 30);
+        assert_eq!(timeout(&flow, &head(protocol::UDP), &TIMEOUTS), 30);
         exchange(&mut flow, Egress, &at(2));
-        assert_eq!(timeout(&flow, protocol::UDP, &TIMEOUTS), 30, "second request, no second response yet");
+        assert_eq!(
+            timeout(&flow, &head(protocol::UDP), &TIMEOUTS),
+            30,
+            "second request, no second response yet"
+        );
         exchange(&mut flow, Ingress, &at(2));
-        assert_eq!(timeout(&flow, protocol::UDP, &TIMEOUTS), 180);
+        assert_eq!(timeout(&flow, &head(protocol::UDP), &TIMEOUTS), 180);
     }
 
     #[test]
     fn t18_another_protocol_lives_600_seconds() {
         let flow = started(Egress, 0, &at(0));
-        assert!(is_live(&flow, 47, &TIMEOUTS, &at(599)));
-        assert!(is_live(&flow, 47, &TIMEOUTS, &at(600)));
-        assert!(!is_live(&flow, 47, &TIMEOUTS, &at(601)));
+        assert!(is_live(&flow, &head(47), &TIMEOUTS, &at(599)));
+        assert!(is_live(&flow, &head(47), &TIMEOUTS, &at(600)));
+        assert!(!is_live(&flow, &head(47), &TIMEOUTS, &at(601)));
+    }
+
+    #[test]
+    fn p7_a_query_lives_30_seconds_and_icmp_of_the_other_family_600() {
+        let flow = started(Egress, 0, &at(0));
+        let query = KeyHead { start: 1, ..head(protocol::ICMP) };
+        assert_eq!(timeout(&flow, &query, &TIMEOUTS), 30);
+        assert_eq!(timeout(&flow, &head(protocol::ICMP), &TIMEOUTS), 600);
     }
 
     #[test]
     fn a_stamp_from_the_future_does_not_expire_a_flow() {
         let flow = started(Egress, 0, &at(10));
-        assert!(is_live(&flow, protocol::UDP, &TIMEOUTS, &at(9)));
+        assert!(is_live(&flow, &head(protocol::UDP), &TIMEOUTS, &at(9)));
     }
 }

@@ -182,18 +182,29 @@ pub struct Icmp {
     pub sequence: u16,
 }
 
-/// ARP for IPv4 over Ethernet (RFC 826), from its start to the sender's protocol address.
+/// ARP for IPv4 over Ethernet (RFC 826), in words of 16 bits because addresses lie 2 modulo 4.
 #[derive(Clone, Copy, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Arp {
-    /// Hardware type, protocol type, lengths, operation.
-    pub head: [u16; 4],
+    /// Hardware type, protocol type, both address lengths: [`Arp::IPV4_OVER_ETHERNET`].
+    pub form: [u16; 3],
+    /// Operation.
+    pub operation: u16,
     /// Sender's hardware address.
     pub sender_mac: [u16; 3],
-    /// Sender's IPv4 address, split because it lies 2 modulo 4.
+    /// Sender's IPv4 address.
     pub sender: [u16; 2],
+    /// Target's hardware address.
+    pub target_mac: [u16; 3],
+    /// Target's IPv4 address.
+    pub target: [u16; 2],
+}
+
+impl Arp {
+    /// The form that carries IPv4 addresses, host order.
+    pub const IPV4_OVER_ETHERNET: [u16; 3] = [1, ethertype::IPV4, 6 << 8 | 4];
 }
 
 const _: () = assert!(size_of::<Ipv4>() == 20 && size_of::<Ipv6>() == 40 && size_of::<Extension>() == 8);
 const _: () = assert!(size_of::<Tcp>() == 20 && size_of::<Udp>() == 8 && size_of::<Icmp>() == 8);
-const _: () = assert!(size_of::<Arp>() == 18);
+const _: () = assert!(size_of::<Arp>() == 28);

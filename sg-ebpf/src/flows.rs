@@ -99,7 +99,7 @@ pub fn find<A: Tables>(scene: &Scene<A>, clock: &Clock) -> Option<Entry> {
         Some(flow) => Entry { flow, settled: true },
         None => Entry { flow: maps::flow_mut(A::pending().get_ptr_mut(key))?, settled: false },
     };
-    if track::is_live(entry.flow, scene.packet.network.protocol, &timeouts(scene.policy), clock) {
+    if track::is_live(entry.flow, A::head(key), &timeouts(scene.policy), clock) {
         return Some(entry);
     }
     forget(scene, &entry);
@@ -272,5 +272,5 @@ pub fn is_related<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> bool {
         A::answered().get_ptr_mut(key)
     };
     let flow = maps::flow_mut(settled).or_else(|| maps::flow_mut(A::pending().get_ptr_mut(key)));
-    flow.is_some_and(|flow| track::is_live(flow, protocol, &timeouts(scene.policy), clock))
+    flow.is_some_and(|flow| track::is_live(flow, A::head(key), &timeouts(scene.policy), clock))
 }

@@ -14,7 +14,7 @@ use core::intrinsics::{AtomicOrdering, atomic_or, atomic_xadd};
 use sg_common::{
     flow::{Flow, FlowKey4, FlowKey6, FragmentHead, FragmentKey4, FragmentKey6, KeyHead},
     limits,
-    mark::{MARK_BLOCKS, MarkBlock, mix},
+    mark::{self, MARK_BLOCKS, MarkBlock},
     packet::Family,
     policy::{
         AddressKey4, AddressKey6, CLOCK_CELLS, CLOCK_TEST, COUNTERS_PER_INTERFACE, CURSOR_CELLS, Class,
@@ -101,8 +101,8 @@ pub trait Tables: Family + 'static {
     fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> Self::FragmentKey;
     /// A place in the ring of established flows' keys; `turn` counts on for ever.
     fn ring(turn: u64) -> Option<*mut Self::FlowKey>;
-    /// The interface of a key.
-    fn slot(key: &Self::FlowKey) -> u32;
+    /// What keys of both families have in common.
+    fn head(key: &Self::FlowKey) -> &KeyHead;
     /// Established TCP.
     fn established() -> &'static HashMap<Self::FlowKey, Flow>;
     /// Answered UDP, ICMP and others.
@@ -145,8 +145,8 @@ impl Tables for u32 {
         RING4.get_ptr_mut(turn as u32 & (limits::MAX_ESTABLISHED_V4 - 1))
     }
     #[inline(always)]
-    fn slot(key: &FlowKey4) -> u32 {
-        u32::from(key.head.slot)
+    fn head(key: &FlowKey4) -> &KeyHead {
+        &key.head
     }
     #[inline(always)]
     fn established() -> &'static HashMap<FlowKey4, Flow> {
@@ -176,7 +176,7 @@ impl Tables for u32 {
     }
     #[inline(always)]
     fn hash(local: Self, remote: Self) -> u64 {
-        u64::from(local) << 32 | u64::from(remote)
+        mark::addresses4(local, remote)
     }
     #[inline(always)]
     fn words(self) -> [u32; 4] {
@@ -210,8 +210,8 @@ impl Tables for [u32; 4] {
         RING6.get_ptr_mut(turn as u32 & (limits::MAX_ESTABLISHED_V6 - 1))
     }
     #[inline(always)]
-    fn slot(key: &FlowKey6) -> u32 {
-        u32::from(key.head.slot)
+    fn head(key: &FlowKey6) -> &KeyHead {
+        &key.head
     }
     #[inline(always)]
     fn established() -> &'static HashMap<FlowKey6, Flow> {
@@ -241,9 +241,7 @@ impl Tables for [u32; 4] {
     }
     #[inline(always)]
     fn hash(local: Self, remote: Self) -> u64 {
-        let half = |a: u32, b: u32| u64::from(a) << 32 | u64::from(b);
-        let local = mix(half(local[0], local[1]), half(local[2], local[3]));
-        mix(local, mix(half(remote[0], remote[1]), half(remote[2], remote[3])))
+        mark::addresses6(local, remote)
     }
     #[inline(always)]
     fn words(self) -> [u32; 4] {
@@ -376,11 +374,11 @@ pub fn set_hint(bit: u32) {
     }
 }
 
-/// A block of one of the two mark filters.
+/// A block of the mark filters.
 #[inline(always)]
-pub fn mark_block(filter: u32, block: u32) -> Option<&'static mut MarkBlock> {
+pub fn mark_block(index: u32) -> Option<&'static mut MarkBlock> {
     // SAFETY: an element of an array, which is never freed; for the races see `MarkBlock::set`.
-    MARKS.get_ptr_mut(filter * MARK_BLOCKS + block).map(|block| unsafe { &mut *block })
+    MARKS.get_ptr_mut(index).map(|block| unsafe { &mut *block })
 }
 
 /// Counts a verdict.

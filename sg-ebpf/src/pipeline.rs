@@ -126,7 +126,7 @@ fn link<C: Cursor>(config: Config, frame: &Frame<C>, bytes: &mut u64) -> Result<
     match link.ethertype {
         ethertype::IPV4 => ip::<u32, C>(config, generation, policy, frame, link, bytes),
         ethertype::IPV6 => ip::<[u32; 4], C>(config, generation, policy, frame, link, bytes),
-        ethertype::ARP => source::arp(config, policy, frame, link),
+        ethertype::ARP => source::arp(config, generation, policy, frame, link),
         kind if !config.guest && exempt::is_link_control(kind) => Ok(Pass::Exempt),
         _ if !config.guest && policy.flags & PASS_NON_IP != 0 => Ok(Pass::NonIp),
         _ => Err(Drop::NonIp),
@@ -200,7 +200,7 @@ fn datagram<A: Tables>(scene: &mut Scene<A>) -> Result<Pass, Drop> {
         entry = flows::find(scene, &clock);
     }
     if open.any() {
-        entry = untracked::owner(scene, open, entry);
+        entry = untracked::owner(scene, open, entry, &clock);
         if entry.is_none() && untracked::passes(scene, open, part, &clock) {
             return Ok(Pass::Untracked);
         }
@@ -218,15 +218,18 @@ fn datagram<A: Tables>(scene: &mut Scene<A>) -> Result<Pass, Drop> {
         }
     }
 
-    if !rules::admit(scene) {
+    let admitted = rules::admit(scene);
+    // The answering end of a flow that was let through untracked may talk on, but not revive the flow; while it talks,
+    // admitted or not, the flow is not forgotten (P-3).
+    let answers = part == Part::Request && untracked::answers_marked(scene, &clock);
+    if !admitted {
         let is_segment = scene.packet.network.protocol == protocol::TCP && part != Part::Syn;
         return Err(if is_segment { Drop::NoConnection } else { Drop::NoRule });
     }
 
     match part {
         Part::Syn => flows::admitted_syn(scene, entry, &clock),
-        // The answering end of a flow that was let through untracked may talk on, but not revive the flow (P-3).
-        Part::Request if untracked::answers_marked(scene, &clock) => Ok(Pass::Stateless),
+        Part::Request if answers => Ok(Pass::Stateless),
         Part::Request => flows::create(scene, &clock),
         // Without an entry a TCP segment is judged alone and makes none, so that nobody revives a flow that was cut.
         Part::Segment | Part::Reply | Part::Error | Part::Lone => Ok(Pass::Stateless),

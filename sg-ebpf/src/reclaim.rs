@@ -15,7 +15,6 @@ use core::ffi::c_void;
 use sg_common::{
     limits::PLACES_PER_CLAIM,
     track::{Clock, is_live},
-    wire::protocol,
 };
 
 /// What the steps of one walk share.
@@ -34,8 +33,9 @@ extern "C" fn step<A: Tables>(_step: u32, walk: *mut Walk) -> i64 {
     let key = unsafe { &mut *place };
     if let Some(flow) = maps::flow_mut(A::established().get_ptr_mut(&*key)) {
         let clock = Config::load().clock();
-        let lives = maps::policy(walk.generation, A::slot(key))
-            .is_some_and(|policy| is_live(flow, protocol::TCP, &timeouts(policy), &clock));
+        let head = A::head(key);
+        let lives = maps::policy(walk.generation, u32::from(head.slot))
+            .is_some_and(|policy| is_live(flow, head, &timeouts(policy), &clock));
         if lives {
             return 0;
         }

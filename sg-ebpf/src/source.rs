@@ -35,20 +35,24 @@ pub fn check<A: Tables, C: Cursor>(scene: &Scene<A>, cursor: C) -> Result<(), Dr
     }
     let is_unspecified = |address: A| address.words() == [0; 4];
     let is_local = |address| is_local(scene.config, scene.generation, scene.policy, address);
-    let honest = if !scene.config.guest {
-        // Unused places of the row are zero, and so is an unspecified source, which is nobody's.
-        scene.direction == Direction::Egress
-            || is_unspecified(scene.packet.network.source)
-            || !is_local(scene.packet.network.source)
-    } else if scene.direction == Direction::Egress {
-        !plays_router(scene)
-            && (is_local(scene.packet.network.source)
-                || is_unspecified(scene.packet.network.source) && may_be_unspecified(scene)
-                || is_own_link_local(scene, cursor, 6, scene.packet.network.source))
-    } else {
-        is_local(scene.packet.network.destination)
-            || is_to_many(scene.packet.network.destination)
-            || is_own_link_local(scene, cursor, 0, scene.packet.network.destination)
+    // Unused places of the row are zero, and so is an unspecified source, which is nobody's.
+    let is_own = |address| !is_unspecified(address) && is_local(address);
+    let (source, destination) = (scene.packet.network.source, scene.packet.network.destination);
+    let honest = match (scene.direction, scene.config.guest) {
+        (Direction::Ingress, false) => !is_own(source),
+        (Direction::Ingress, true) => {
+            !is_own(source)
+                && (is_own(destination)
+                    || is_to_many(destination)
+                    || is_own_link_local(scene, cursor, 0, destination))
+        }
+        (Direction::Egress, false) => true,
+        (Direction::Egress, true) => {
+            !plays_router(scene)
+                && (is_own(source)
+                    || is_unspecified(source) && may_be_unspecified(scene)
+                    || is_own_link_local(scene, cursor, 6, source))
+        }
     };
     if honest { Ok(()) } else { Err(Drop::SpoofedSource) }
 }
@@ -113,6 +117,7 @@ fn is_own_link_local<A: Tables, C: Cursor>(scene: &Scene<A>, cursor: C, mac_at: 
 #[inline(always)]
 pub fn arp<C: Cursor>(
     config: Config,
+    generation: u64,
     policy: &'static Policy,
     frame: &Frame<C>,
     link: Link,
@@ -120,8 +125,8 @@ pub fn arp<C: Cursor>(
     if config.guest && frame.direction == Direction::Egress && policy.flags & CHECK_SOURCE != 0 {
         let arp: Arp = frame.cursor.read(link.offset).ok_or(Drop::Malformed)?;
         let sender = u32::from(arp.sender[0]) | u32::from(arp.sender[1]) << 16;
-        // ARP senders are few: four places of the row are all that is asked.
-        if sender != 0 && !policy.locals_v4.contains(&sender) {
+        let is_ipv4 = arp.form.map(u16::from_be) == Arp::IPV4_OVER_ETHERNET;
+        if !is_ipv4 || (sender != 0 && !is_local(config, generation, policy, sender)) {
             return Err(Drop::SpoofedSource);
         }
     }

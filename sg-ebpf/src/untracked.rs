@@ -7,14 +7,7 @@ use crate::{
     pipeline::Scene,
     rules,
 };
-use sg_common::{
-    Direction,
-    limits::MARK_SECONDS,
-    mark::{self, mix},
-    policy::hint_bit,
-    track::Clock,
-    wire::protocol,
-};
+use sg_common::{Direction, mark, policy::hint_bit, track::Clock, wire::protocol};
 
 /// Which of the two cases of P-2 the packet's ports fall under.
 #[derive(Clone, Copy)]
@@ -69,16 +62,21 @@ pub fn may_be_owned<A: Tables>(scene: &Scene<A>, open: Open) -> bool {
         || (!open.inward && maps::hint(hint_bit(slot, udp, true, scene.packet.remote_port)))
 }
 
-/// The entry, if its flow started where P-2 does not cover it. One that P-2 covers is void (P-3a) and goes.
+/// The entry, if its flow started where P-2 does not cover it. One that P-2 covers is void (P-3a) and goes; of UDP
+/// the mark of an untracked flow stays in its place.
 #[inline(always)]
-pub fn owner<A: Tables>(scene: &Scene<A>, open: Open, entry: Option<Entry>) -> Option<Entry> {
+pub fn owner<A: Tables>(scene: &Scene<A>, open: Open, entry: Option<Entry>, clock: &Clock) -> Option<Entry> {
     let entry = entry?;
-    let covered = if entry.flow.started == Direction::Ingress as u32 { open.inward } else { open.outward };
-    if covered {
-        flows::forget(scene, &entry);
-        return None;
+    let inward = entry.flow.started == Direction::Ingress as u32;
+    let start = if inward { Direction::Ingress } else { Direction::Egress };
+    if !open.covers(start) {
+        return Some(entry);
     }
-    Some(entry)
+    if scene.packet.network.protocol == protocol::UDP {
+        set_mark(scene, start, clock);
+    }
+    flows::forget(scene, &entry);
+    None
 }
 
 /// Whether a packet with an open port passes untracked. Untracked UDP leaves a mark, not an entry.
@@ -108,18 +106,17 @@ pub fn answers_marked<A: Tables>(scene: &Scene<A>, clock: &Clock) -> bool {
 /// Where the packet's tuple is marked, and the period that it is now.
 #[inline(always)]
 fn place<A: Tables>(scene: &Scene<A>, clock: &Clock) -> (mark::Place, u64) {
-    let ports = u64::from(scene.config.slot) << 32
-        | u64::from(scene.packet.local_port) << 16
-        | u64::from(scene.packet.remote_port);
-    let place = mark::place(mix(A::hash(scene.packet.local, scene.packet.remote), ports));
-    (place, clock.now.checked_div(u64::from(MARK_SECONDS) * clock.hz).unwrap_or(0))
+    let packet = &scene.packet;
+    let addresses = A::hash(packet.local, packet.remote);
+    let place = mark::tuple_place(addresses, scene.config.slot, packet.local_port, packet.remote_port);
+    (place, mark::period(clock.now, clock.hz))
 }
 
 /// Marks the tuple as a flow that started in this direction.
 #[inline(always)]
 fn set_mark<A: Tables>(scene: &Scene<A>, start: Direction, clock: &Clock) {
     let (place, period) = place(scene, clock);
-    if let Some(block) = maps::mark_block(start as u32, place.block) {
+    if let Some(block) = maps::mark_block(mark::block_index(start, &place)) {
         block.set(&place, period);
     }
 }
@@ -128,7 +125,7 @@ fn set_mark<A: Tables>(scene: &Scene<A>, start: Direction, clock: &Clock) {
 #[inline(always)]
 fn refresh_mark<A: Tables>(scene: &Scene<A>, start: Direction, clock: &Clock) -> bool {
     let (place, period) = place(scene, clock);
-    let Some(block) = maps::mark_block(start as u32, place.block) else { return false };
+    let Some(block) = maps::mark_block(mark::block_index(start, &place)) else { return false };
     let marked = block.holds(&place, period);
     if marked {
         block.set(&place, period);

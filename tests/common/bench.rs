@@ -5,7 +5,7 @@
 use aya::Ebpf;
 use sg_common::{
     Direction,
-    policy::{CLOCK_TEST, counter_index},
+    policy::{CLOCK_TEST, STATE_HZ, counter_index},
     reason::{Drop as DropWhy, Pass, Verdict},
 };
 use sg_ctl::{
@@ -69,6 +69,7 @@ impl Bench {
         let name = format!("sg-b-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = PathBuf::from("/sys/fs/bpf").join(name);
         let host = Host::open_or_create(&dir).unwrap();
+        host.state.set(&STATE_HZ, &u64::from(HZ)).unwrap();
         let clock = BpfMap::open(&dir.join("maps/CLOCK")).unwrap();
         let mut state = State::default();
         sg_ctl::ops::ensure_default_vpc(&mut state);

@@ -10,9 +10,10 @@ use sg_common::{
     SCHEMA_VERSION,
     flow::{Flow, FlowKey4, FlowKey6},
     limits,
+    mark::MarkBlock,
     policy::{
-        AddressKey4, AddressKey6, Class, Counter, LocalKey, Policy, PortSet, PrefixKey4, PrefixKey6,
-        STATE_GENERATION, STATE_HZ, STATE_SCHEMA,
+        AddressKey4, AddressKey6, CLOCK_TEST, Class, Counter, LocalKey, Policy, PortSet, PrefixKey4,
+        PrefixKey6, STATE_GENERATION, STATE_HZ, STATE_SCHEMA,
     },
 };
 use std::{
@@ -37,6 +38,7 @@ pub struct Host {
     pub flows4: [BpfMap<FlowKey4, Flow>; 3],
     /// Established, answered, pending.
     pub flows6: [BpfMap<FlowKey6, Flow>; 3],
+    pub(super) marks: BpfMap<u32, MarkBlock>,
     /// By [`sg_common::policy::counter_index`].
     pub counters: BpfMap<u32, Counter>,
     pub(super) clock: BpfMap<u32, u64>,
@@ -139,6 +141,7 @@ impl Host {
                 BpfMap::open(&at("ANSWERED6"))?,
                 BpfMap::open(&at("PENDING6"))?,
             ],
+            marks: BpfMap::open(&at("MARKS"))?,
             counters: BpfMap::open(&at("COUNTERS"))?,
             clock: BpfMap::open(&at("CLOCK"))?,
             _lock: lock,
@@ -209,15 +212,19 @@ impl Host {
         ])
     }
 
-    /// Jiffies now, and jiffies a second.
+    /// Jiffies now, and jiffies a second. Where a test moves the clock, its cell is the time here as well.
     ///
     /// # Errors
     /// Where the kernel cannot be asked.
     pub fn now(&self) -> Result<(u64, u64)> {
+        let hz = self.cell(STATE_HZ)?.max(1);
+        if let Some(moved) = self.clock.get(&CLOCK_TEST)?.filter(|&moved| moved != 0) {
+            return Ok((moved, hz));
+        }
         let program =
             super::sys::open_pinned(&self.dir.join("clock")).context("cannot open the clock program")?;
         let reading = clock::read(&program, &self.clock)?;
-        Ok((reading.jiffies, self.cell(STATE_HZ)?.max(1)))
+        Ok((reading.jiffies, hz))
     }
 
     /// Removes everything of the host: nothing may be attached any more.

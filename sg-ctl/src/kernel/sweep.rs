@@ -5,6 +5,7 @@ use crate::compile::{Image, InterfacePolicy};
 use sg_common::{
     Direction,
     flow::{Flow, FlowKey4, FlowKey6, KeyHead},
+    mark,
     policy::COUNTERS_PER_INTERFACE,
     wire::protocol,
 };
@@ -17,19 +18,20 @@ fn is_covered(policy: &InterfacePolicy, family: usize, head: &KeyHead, flow: &Fl
         protocol::UDP => 1,
         _ => return false,
     };
-    if flow.started == Direction::Ingress as u32 {
+    if started(flow) == Direction::Ingress {
         policy.open_in[family][kind].contains(head.local_port)
     } else {
         policy.open_out[family][kind].contains(head.remote_port)
     }
 }
 
-/// Removes the entries for which `is_over` holds.
-fn remove(host: &Host, is_over: impl Fn(usize, &KeyHead, &Flow) -> bool) -> io::Result<()> {
+/// Removes the entries for which `is_over` holds. It is given the flow with a hash of its addresses.
+fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result<()> {
     for map in &host.flows4 {
         let mut over: Vec<FlowKey4> = Vec::new();
         map.for_each(|key, flow| {
-            if is_over(0, &key.head, flow) {
+            let addresses = mark::addresses4(key.local, key.remote);
+            if is_over(&Seen { family: 0, head: &key.head, flow, addresses }) {
                 over.push(*key);
             }
         })?;
@@ -38,7 +40,8 @@ fn remove(host: &Host, is_over: impl Fn(usize, &KeyHead, &Flow) -> bool) -> io::
     for map in &host.flows6 {
         let mut over: Vec<FlowKey6> = Vec::new();
         map.for_each(|key, flow| {
-            if is_over(1, &key.head, flow) {
+            let addresses = mark::addresses6(key.local, key.remote);
+            if is_over(&Seen { family: 1, head: &key.head, flow, addresses }) {
                 over.push(*key);
             }
         })?;
@@ -47,16 +50,52 @@ fn remove(host: &Host, is_over: impl Fn(usize, &KeyHead, &Flow) -> bool) -> io::
     Ok(())
 }
 
+/// An entry on a walk.
+struct Seen<'a> {
+    family: usize,
+    head: &'a KeyHead,
+    flow: &'a Flow,
+    /// For its place among the marks.
+    addresses: u64,
+}
+
 /// Voids the entries of flows that the image lets through untracked: they have no claim on their old entry any more.
-pub fn untracked(host: &Host, image: &Image) -> io::Result<()> {
-    remove(host, |family, head, flow| {
-        image.policies.get(&head.slot).is_some_and(|policy| is_covered(policy, family, head, flow))
-    })
+/// A UDP flow keeps the mark of an untracked one, so that its answering end cannot revive it later (P-3).
+pub fn untracked(host: &Host, image: &Image) -> anyhow::Result<()> {
+    let mut voided: Vec<(Direction, mark::Place)> = Vec::new();
+    remove(host, |seen| {
+        let Some(policy) = image.policies.get(&seen.head.slot) else { return false };
+        if !is_covered(policy, seen.family, seen.head, seen.flow) {
+            return false;
+        }
+        if seen.head.protocol == protocol::UDP {
+            let (slot, local, remote) =
+                (u32::from(seen.head.slot), seen.head.local_port, seen.head.remote_port);
+            voided.push((started(seen.flow), mark::tuple_place(seen.addresses, slot, local, remote)));
+        }
+        true
+    })?;
+    if voided.is_empty() {
+        return Ok(());
+    }
+    let (now, hz) = host.now()?;
+    for (start, place) in voided {
+        let index = mark::block_index(start, &place);
+        if let Some(mut block) = host.marks.get(&index)? {
+            block.set(&place, mark::period(now, hz));
+            host.marks.set(&index, &block)?;
+        }
+    }
+    Ok(())
+}
+
+fn started(flow: &Flow) -> Direction {
+    if flow.started == Direction::Ingress as u32 { Direction::Ingress } else { Direction::Egress }
 }
 
 /// Removes all that an interface has left behind, so that its slot can be given to another.
 pub fn interface(host: &Host, slot: u16) -> anyhow::Result<()> {
-    remove(host, |_, head, _| head.slot == slot)?;
+    remove(host, |seen| seen.head.slot == slot)?;
     let processors = processors()?;
     for cell in 0..COUNTERS_PER_INTERFACE {
         let index = u32::from(slot) * COUNTERS_PER_INTERFACE + cell;

@@ -85,11 +85,11 @@ impl Reader<'_> {
         let set = &eni.attachment.timeouts;
         let timeouts =
             Timeouts { tcp_established: set.tcp_established, udp: set.udp, udp_stream: set.udp_stream };
-        if !track::is_live(flow, head.protocol, &timeouts, &self.clock) {
+        if !track::is_live(flow, head, &timeouts, &self.clock) {
             return None;
         }
         let idle_seconds = self.clock.age(flow.last) / self.clock.hz;
-        let lasts = u64::from(track::timeout(flow, head.protocol, &timeouts));
+        let lasts = u64::from(track::timeout(flow, head, &timeouts));
         let is_icmp = matches!(head.protocol, protocol::ICMP | protocol::ICMPV6);
         let has_ports = matches!(head.protocol, protocol::TCP | protocol::UDP);
         Some(FlowStatus {

@@ -6,7 +6,7 @@
 
 use super::{Snapshot, Store, Transaction};
 use crate::{
-    error::{Refusal, Result},
+    error::{Refusal, Result, os_error},
     model::State,
 };
 use anyhow::Context as _;
@@ -252,6 +252,10 @@ where
 /// One sentence: which file, what is wrong with it, what to do.
 fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
     let path = path.display();
+    if matches!(os_error(&error), Some(libc::EACCES | libc::EPERM)) {
+        let message = format!("the store {path} is not this user's to use: {error:#}; run sg-ctl as root");
+        return Refusal::new("UnauthorizedOperation", message).into();
+    }
     let code = error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
     let message = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
@@ -262,6 +266,11 @@ fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
             "the store {path} is damaged ({error}); it is left as it is: bring back a copy, or move it away to start \
              with an empty store"
         ),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            // SQLite tells no more; a file that is there and cannot be opened is almost always somebody else's.
+            let message = format!("the store {path} cannot be opened for writing; run sg-ctl as root");
+            return Refusal::new("UnauthorizedOperation", message).into();
+        }
         _ => format!("the store {path} cannot be used: {error:#}"),
     };
     Refusal::new("StoreError", message).into()

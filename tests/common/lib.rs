@@ -1,0 +1,10 @@
+//! Test support: the shipped programs on a bench, packets, namespaces, the command line, the reference model.
+
+pub mod bench;
+pub mod ctl;
+pub mod model;
+pub mod net;
+pub mod packet;
+pub mod rig;
+pub mod differential;
+pub mod script;
