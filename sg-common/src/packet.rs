@@ -135,11 +135,16 @@ pub trait Family: Copy + PartialEq {
     const ICMP: u8;
 
     /// Reads the network header at `offset`. With `quoted` it is the one an ICMP error quotes, whose datagram is cut
-    /// off, so that lengths say nothing. `gso` is true of super-packets, whose length field may be 0 (BIG TCP).
+    /// off, so that its length says nothing: it ends where the error does, at this offset. `gso` is true of super-packets, whose length field may be 0 (BIG TCP).
     ///
     /// # Errors
     /// `Malformed`, or a fragment reason.
-    fn network<C: Cursor>(cursor: C, offset: usize, gso: bool, quoted: bool) -> Result<Network<Self>, Drop>;
+    fn network<C: Cursor>(
+        cursor: C,
+        offset: usize,
+        gso: bool,
+        quoted: Option<usize>,
+    ) -> Result<Network<Self>, Drop>;
 }
 
 /// Which of the later fragments may not exist: one whose data would overwrite the TCP header of the first (RFC 1858,
@@ -160,14 +165,23 @@ impl Family for u32 {
     const ICMP: u8 = protocol::ICMP;
 
     #[inline(always)]
-    fn network<C: Cursor>(cursor: C, offset: usize, gso: bool, quoted: bool) -> Result<Network<Self>, Drop> {
+    fn network<C: Cursor>(
+        cursor: C,
+        offset: usize,
+        gso: bool,
+        quoted: Option<usize>,
+    ) -> Result<Network<Self>, Drop> {
         let header: Ipv4 = cursor.read(offset).ok_or(Drop::Malformed)?;
         let header_len = usize::from(header.version_ihl & 15) * 4;
         if header.version_ihl >> 4 != 4 || header_len < size_of::<Ipv4>() {
             return Err(Drop::Malformed);
         }
         let total = usize::from(u16::from_be(header.total_length));
-        let end = if quoted || (gso && total == 0) { cursor.wire_len() } else { offset + total };
+        let end = match quoted {
+            Some(end) => end,
+            None if gso && total == 0 => cursor.wire_len(),
+            None => offset + total,
+        };
         let transport = cursor.settle(offset + header_len);
         if transport > end || end > cursor.wire_len() {
             return Err(Drop::Malformed);
@@ -181,7 +195,7 @@ impl Family for u32 {
         } else {
             Fragment::Whole
         };
-        if fragment == Fragment::Later && !quoted {
+        if fragment == Fragment::Later && quoted.is_none() {
             check_later(header.protocol, fragment_offset, end - transport)?;
         }
         Ok(Network {
@@ -219,15 +233,24 @@ impl Family for [u32; 4] {
     const ICMP: u8 = protocol::ICMPV6;
 
     #[inline(always)]
-    fn network<C: Cursor>(cursor: C, offset: usize, gso: bool, quoted: bool) -> Result<Network<Self>, Drop> {
+    fn network<C: Cursor>(
+        cursor: C,
+        offset: usize,
+        gso: bool,
+        quoted: Option<usize>,
+    ) -> Result<Network<Self>, Drop> {
         let header: Ipv6 = cursor.read(offset).ok_or(Drop::Malformed)?;
         if u32::from_be(header.version_class_label) >> 28 != 6 {
             return Err(Drop::Malformed);
         }
         let payload = usize::from(u16::from_be(header.payload_length));
         let first = offset + size_of::<Ipv6>();
-        let end = if quoted || (gso && payload == 0) { cursor.wire_len() } else { first + payload };
-        if end > cursor.wire_len() {
+        let end = match quoted {
+            Some(end) => end,
+            None if gso && payload == 0 => cursor.wire_len(),
+            None => first + payload,
+        };
+        if first > end || end > cursor.wire_len() {
             return Err(Drop::Malformed);
         }
         let mut network = Network {
@@ -297,7 +320,7 @@ impl Family for [u32; 4] {
                 return Err(Drop::Malformed);
             }
         }
-        if network.fragment == Fragment::Later && !quoted {
+        if network.fragment == Fragment::Later && quoted.is_none() {
             check_later(network.protocol, network.fragment_offset, end - network.transport)?;
         }
         Ok(network)

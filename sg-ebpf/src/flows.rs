@@ -222,7 +222,7 @@ pub fn read_quote<A: Tables, C: Cursor>(scene: &mut Scene<A>, cursor: C) {
         return;
     }
     let quote_at = cursor.settle(packet.network.transport + size_of::<Icmp>());
-    let Ok(quote) = A::network(cursor, quote_at, false, true) else { return };
+    let Ok(quote) = A::network(cursor, quote_at, false, Some(packet.network.end)) else { return };
     let Some(transport) = packet::quoted_transport(cursor, &quote) else { return };
     // The error comes to the one who sent what it quotes.
     if quote.source != packet.network.destination {

@@ -142,7 +142,7 @@ fn ip<A: Tables, C: Cursor>(
     link: Link,
     bytes: &mut u64,
 ) -> Result<Pass, Drop> {
-    let network = A::network(frame.cursor, link.offset, frame.segments > 1, false)?;
+    let network = A::network(frame.cursor, link.offset, frame.segments > 1, None)?;
     let transport = packet::transport(frame.cursor, &network)?;
     // Every segment of a super-packet has the headers anew.
     let headers = network.transport as u64 + u64::from(transport.length);

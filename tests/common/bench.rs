@@ -5,13 +5,14 @@
 use aya::Ebpf;
 use sg_common::{
     Direction,
+    flow::Flow,
     policy::{CLOCK_TEST, STATE_HZ, counter_index},
     reason::{Drop as DropWhy, Pass, Verdict},
 };
 use sg_ctl::{
     compile::{Image, compile},
     kernel::{
-        BpfMap, Host,
+        BpfMap, Host, Plain,
         object::{self, Constants},
         processors, sys,
     },
@@ -205,9 +206,13 @@ impl Bench {
 
     /// Empties the flow tables.
     pub fn flush(&mut self) {
-        for instance in &self.instances {
-            sg_ctl::kernel::sweep_interface(self.host(), instance.slot).unwrap();
+        fn empty<K: Plain>(map: &BpfMap<K, Flow>) {
+            let mut keys = Vec::new();
+            map.for_each(|key, _| keys.push(*key)).unwrap();
+            map.remove_all(&keys).unwrap();
         }
+        self.host().flows4.iter().for_each(empty);
+        self.host().flows6.iter().for_each(empty);
     }
 
     /// Entries in the flow tables, dead ones included.

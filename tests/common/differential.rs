@@ -80,7 +80,8 @@ impl Lab {
     }
 
     fn set_groups(&mut self, interface: u8, bits: u8) {
-        let groups = (0..GROUPS).filter(|n| bits >> n & 1 != 0).map(|n| self.groups[usize::from(n)]).collect();
+        let groups =
+            (0..GROUPS).filter(|n| bits >> n & 1 != 0).map(|n| self.groups[usize::from(n)]).collect();
         self.bench.state.interfaces.get_mut(&self.enis[usize::from(interface)]).unwrap().groups = groups;
     }
 
@@ -313,11 +314,8 @@ fn takes(hook: Hook, frame: &[u8]) -> bool {
 /// SYN, SYN-ACK, ACK.
 fn handshake(conversation: u8, start: Direction) -> [PacketSpec; 3] {
     let back = if start == Direction::Ingress { Direction::Egress } else { Direction::Ingress };
-    let legs = [
-        (start, tcp::SYN, 1_000, 0),
-        (back, tcp::SYN_ACK, 5_000, 1_001),
-        (start, tcp::ACK, 1_001, 5_001),
-    ];
+    let legs =
+        [(start, tcp::SYN, 1_000, 0), (back, tcp::SYN_ACK, 5_000, 1_001), (start, tcp::ACK, 1_001, 5_001)];
     legs.map(|(direction, flags, sequence, acknowledgement)| PacketSpec {
         conversation,
         direction,
@@ -357,7 +355,8 @@ fn verdict_of(outcome: Outcome) -> Verdict {
 /// The model's word for the datapath's; none for what the model never says.
 fn outcome_of(verdict: Verdict) -> Option<Outcome> {
     use PassClass as P;
-    let passes = [P::Exempt, P::Untracked, P::Tracked, P::New, P::Stateless, P::Related, P::Fragment, P::NonIp];
+    let passes =
+        [P::Exempt, P::Untracked, P::Tracked, P::New, P::Stateless, P::Related, P::Fragment, P::NonIp];
     use DropClass as D;
     let drops = [
         D::NoRule,

@@ -2,9 +2,9 @@
 
 pub mod bench;
 pub mod ctl;
+pub mod differential;
 pub mod model;
 pub mod net;
 pub mod packet;
 pub mod rig;
-pub mod differential;
 pub mod script;

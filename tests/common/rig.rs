@@ -192,19 +192,16 @@ impl Rig {
     }
 
     /// Judges a packet.
-    #[must_use]
     pub fn judge(&self, direction: Direction, packet: &Packet) -> Verdict {
         self.judge_frame(direction, &packet.frame())
     }
 
     /// Judges a frame.
-    #[must_use]
     pub fn judge_frame(&self, direction: Direction, frame: &[u8]) -> Verdict {
         self.bench.judge(self.eni, self.variant.hook, direction, frame).unwrap()
     }
 
     /// Judges a TCP segment between `local` port and `remote` port.
-    #[must_use]
     pub fn tcp(
         &self,
         direction: Direction,
@@ -219,14 +216,12 @@ impl Rig {
     }
 
     /// Judges a UDP packet.
-    #[must_use]
     pub fn udp(&self, direction: Direction, ports: (u16, u16)) -> Verdict {
         let payload = Payload::Udp { source: ports.0, destination: ports.1 };
         self.judge(direction, &self.packet(direction, self.remote, payload))
     }
 
     /// Judges an ICMP message.
-    #[must_use]
     pub fn message(&self, direction: Direction, kind: u8, code: u8, id: u16) -> Verdict {
         let payload = Payload::Icmp { kind, code, id, body: vec![0; 8] };
         self.judge(direction, &self.packet(direction, self.remote, payload))
@@ -253,13 +248,11 @@ fn turned(payload: Payload) -> Payload {
 }
 
 /// Shorthand for expectations.
-#[must_use]
 pub fn passes(why: Pass) -> Verdict {
     Verdict::Pass(why)
 }
 
 /// Shorthand for expectations.
-#[must_use]
 pub fn dropped(why: Drop) -> Verdict {
     Verdict::Drop(why)
 }

@@ -245,12 +245,44 @@ fn plain(script: &Script, conversation: &Conversation, kind: &Kind, direction: D
     if outward { Packet::new(local, remote, payload) } else { Packet::new(remote, local, payload) }
 }
 
+impl Script {
+    /// The same things in another order, of other conversations and in other directions: a new script at a hundredth
+    /// of the cost of drawing one.
+    #[must_use]
+    pub fn remixed(&self, seed: u64) -> Self {
+        let mut state = seed;
+        let mut draw = move || {
+            state = state.wrapping_add(1);
+            sg_common::mark::mix(state, seed)
+        };
+        let mut script = self.clone();
+        for at in (1..script.steps.len()).rev() {
+            script.steps.swap(at, (draw() % (at as u64 + 1)) as usize);
+        }
+        for step in &mut script.steps {
+            let drawn = draw();
+            match step {
+                Step::Packet(packet) => {
+                    packet.conversation = drawn as u8;
+                    packet.direction = Direction::BOTH[(drawn >> 8 & 1) as usize];
+                    packet.xdp = drawn >> 9 & 1 != 0;
+                }
+                Step::Open { conversation, start } => {
+                    *conversation = drawn as u8;
+                    *start = Direction::BOTH[(drawn >> 8 & 1) as usize];
+                }
+                _ => {}
+            }
+        }
+        script
+    }
+}
+
 impl PacketSpec {
     /// The interface and the frame.
     #[must_use]
     pub fn build(&self, script: &Script) -> (u8, Vec<u8>) {
-        let conversation =
-            &script.conversations[usize::from(self.conversation) % script.conversations.len()];
+        let conversation = &script.conversations[usize::from(self.conversation) % script.conversations.len()];
         let mut packet = plain(script, conversation, &self.kind, self.direction);
         if let Kind::Error { by_router: true, .. } = self.kind {
             packet.source = address(6, conversation.v6);
@@ -321,9 +353,8 @@ fn headers(packet: &mut Packet, numbers: &[u8]) {
 }
 
 const PORTS: [u16; 8] = [22, 53, 80, 443, 1023, 1024, 40_000, 65_535];
-const WAITS: [u32; 22] = [
-    1, 2, 9, 10, 11, 29, 30, 31, 59, 60, 61, 119, 120, 121, 179, 180, 181, 361, 600, 601, 432_000, 432_001,
-];
+const WAITS: [u32; 22] =
+    [1, 2, 9, 10, 11, 29, 30, 31, 59, 60, 61, 119, 120, 121, 179, 180, 181, 361, 600, 601, 432_000, 432_001];
 const SEQUENCES: [u32; 6] = [1_000, 1_001, 5_000, 5_001, 1_100_000, 9_000_000];
 const ACKNOWLEDGEMENTS: [u32; 8] = [0, 1_000, 1_001, 5_000, 5_001, 70_536, 70_537, 66_537];
 
@@ -361,7 +392,8 @@ fn traffic() -> impl Strategy<Value = Traffic> {
 }
 
 fn peer() -> impl Strategy<Value = PeerSpec> {
-    let v4 = ["0.0.0.0/0", "0.0.0.0/1", "198.51.100.0/24", "198.51.100.0/29", "198.51.100.7/32", "10.0.0.0/8"];
+    let v4 =
+        ["0.0.0.0/0", "0.0.0.0/1", "198.51.100.0/24", "198.51.100.0/29", "198.51.100.7/32", "10.0.0.0/8"];
     let v6 = ["::/0", "8000::/1", "2001:db8::/32", "2001:db8:7::/48", "2001:db8:7::7/128", "fe80::/10"];
     let v4: Vec<Ipv4Net> = v4.iter().filter_map(|text| text.parse().ok()).collect();
     let v6: Vec<Ipv6Net> = v6.iter().filter_map(|text| text.parse().ok()).collect();
@@ -375,8 +407,12 @@ fn peer() -> impl Strategy<Value = PeerSpec> {
 }
 
 fn rule() -> impl Strategy<Value = RuleSpec> {
-    (0..GROUPS, direction(), traffic(), peer())
-        .prop_map(|(group, direction, traffic, peer)| RuleSpec { group, direction, traffic, peer })
+    (0..GROUPS, direction(), traffic(), peer()).prop_map(|(group, direction, traffic, peer)| RuleSpec {
+        group,
+        direction,
+        traffic,
+        peer,
+    })
 }
 
 fn options() -> impl Strategy<Value = Options> {
@@ -462,16 +498,23 @@ fn twist() -> impl Strategy<Value = Twist> {
 
 fn packet() -> impl Strategy<Value = PacketSpec> {
     (any::<u8>(), direction(), any::<bool>(), kind(), twist()).prop_map(
-        |(conversation, direction, xdp, kind, twist)| PacketSpec { conversation, direction, xdp, kind, twist },
+        |(conversation, direction, xdp, kind, twist)| PacketSpec {
+            conversation,
+            direction,
+            xdp,
+            kind,
+            twist,
+        },
     )
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3_000 => packet().prop_map(Step::Packet),
-        150 => (any::<u8>(), direction())
+        // A policy change costs as much as some thousand packets.
+        10_000 => packet().prop_map(Step::Packet),
+        500 => (any::<u8>(), direction())
             .prop_map(|(conversation, start)| Step::Open { conversation, start }),
-        150 => select(&WAITS[..]).prop_map(Step::Wait),
+        500 => select(&WAITS[..]).prop_map(Step::Wait),
         2 => rule().prop_map(Step::Add),
         2 => any::<u8>().prop_map(Step::Remove),
         1 => (0..INTERFACES, 1..1u8 << GROUPS).prop_map(|(interface, groups)| Step::SetGroups(interface, groups)),

@@ -14,7 +14,10 @@ use std::{
 };
 
 /// Steps of a script at most: long ones spread the cost of a policy change over many packets.
-const STEPS: usize = 8_000;
+const STEPS: usize = 20_000;
+
+/// Runs of each script that is drawn, all but the first in another order.
+const REMIXES: u64 = 20;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
@@ -35,10 +38,13 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        if lab.run(&script).is_err() {
-            return report(&mut lab, &script, seed);
+        for remix in 0..REMIXES {
+            let script = if remix == 0 { script.clone() } else { script.remixed(remix) };
+            if lab.run(&script).is_err() {
+                return report(&mut lab, &script, seed);
+            }
+            scripts_run += 1;
         }
-        scripts_run += 1;
         if told.elapsed() > Duration::from_secs(30) {
             told = Instant::now();
             println!("seed {seed}: {} packets in {scripts_run} scripts", lab.packets());

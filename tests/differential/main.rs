@@ -1,8 +1,6 @@
 //! The datapath against the reference model: random scripts, and every script that once told them apart.
 
-use proptest::{
-    test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner},
-};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 use sg_tests::{
     differential::{Lab, minimise},
     script::{Script, scripts},
@@ -13,6 +11,8 @@ use std::cell::RefCell;
 const PACKETS: u64 = 3_000_000;
 /// Steps of a script at most.
 const STEPS: usize = 4_000;
+/// Runs of each script, all but the first in another order.
+const REMIXES: u64 = 10;
 
 #[test]
 fn every_script_that_once_diverged_agrees_now() {
@@ -32,14 +32,14 @@ fn every_script_that_once_diverged_agrees_now() {
 
 #[test]
 fn random_scripts_agree_with_the_reference_model() {
-    let lab = RefCell::new(Lab::new());
+    let (lab, diverged) = (RefCell::new(Lab::new()), RefCell::new(None));
     let mut seed = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos() as u64);
     while lab.borrow().packets() < PACKETS {
         seed = seed.wrapping_add(1);
         let config = Config {
-            cases: 64,
+            cases: 8,
             rng_seed: RngSeed::Fixed(seed),
             failure_persistence: None,
             max_shrink_iters: 0,
@@ -47,11 +47,17 @@ fn random_scripts_agree_with_the_reference_model() {
         };
         let strategy = scripts(STEPS);
         let outcome = TestRunner::new(config).run(&strategy, |script| {
-            lab.borrow_mut().run(&script).map_err(|divergence| {
-                TestCaseError::fail(format!("step {}: {}", divergence.step, divergence.what))
-            })
+            for remix in 0..REMIXES {
+                let script = if remix == 0 { script.clone() } else { script.remixed(remix) };
+                lab.borrow_mut().run(&script).map_err(|divergence| {
+                    *diverged.borrow_mut() = Some(script);
+                    TestCaseError::fail(format!("step {}: {}", divergence.step, divergence.what))
+                })?;
+            }
+            Ok(())
         });
-        if let Err(TestError::Fail(reason, script)) = outcome {
+        if let Err(TestError::Fail(reason, _)) = outcome {
+            let script = diverged.take().unwrap();
             let smallest = minimise(&mut lab.borrow_mut(), &script);
             let json = serde_json::to_string(&smallest).unwrap();
             panic!("seed {seed}: {reason}\nas a file for tests/cases:\n{json}");

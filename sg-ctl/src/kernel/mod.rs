@@ -13,5 +13,5 @@ pub mod sys;
 
 pub use host::Host;
 pub use install::Prepared;
-pub use map::BpfMap;
+pub use map::{BpfMap, Plain};
 pub use sweep::{interface as sweep_interface, processors};

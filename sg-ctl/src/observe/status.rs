@@ -5,12 +5,11 @@ use crate::{
     context::Context,
     device,
     error::Result,
-    kernel::{BpfMap, Host, links},
+    kernel::{BpfMap, Host, Plain, links},
     model::{Interface, Mode, Side},
 };
 use sg_common::{SCHEMA_VERSION, policy::STATE_GENERATION};
 use std::io;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Reads the status.
 ///
@@ -59,11 +58,7 @@ fn interface(eni: &Interface, host: Option<&Host>, generation: u64) -> Interface
 }
 
 fn maps(host: &Host) -> Result<Vec<MapStatus>> {
-    fn one<K, V>(name: &str, map: &BpfMap<K, V>) -> io::Result<MapStatus>
-    where
-        K: FromBytes + IntoBytes + Immutable + KnownLayout + Copy,
-        V: FromBytes + IntoBytes + Immutable + KnownLayout + Copy,
-    {
+    fn one<K: Plain, V: Plain>(name: &str, map: &BpfMap<K, V>) -> io::Result<MapStatus> {
         Ok(MapStatus {
             name: name.to_owned(),
             entries: map.count()?,
