@@ -38,6 +38,10 @@ pub fn enter(name_or_path: &str) -> Result<()> {
     }
     let path = path(name_or_path);
     File::open(&path).and_then(|file| set(&file)).map_err(|error| {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            let message = format!("cannot enter the network namespace '{name_or_path}'; run sg-ctl as root");
+            return Refusal::new("UnauthorizedOperation", message).into();
+        }
         Refusal::new(
             "InvalidNetworkNamespace.NotFound",
             format!(

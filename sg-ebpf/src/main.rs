@@ -6,6 +6,10 @@
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "atomic additions: core::sync::atomic has none for this target")]
+#![expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the entry points that the macros make are called by the kernel"
+)]
 #![expect(missing_docs, reason = "the programs' names are their interface")]
 
 mod config;
@@ -94,7 +98,7 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     };
     let segments = cursor.settle(skb.gso_segs.max(1) as usize) as u32;
     let frame = Frame { cursor, direction, network, tags: skb.vlan_present & 1, segments };
-    if verdict(&frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT as i32 }
+    if verdict(&frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
 }
 
 /// The one place where a verdict is reached, and so the one place where it is counted.

@@ -23,7 +23,13 @@ fn rig() -> Rig {
 
 /// Everything that the policy maps hold, as counts.
 fn held(bench: &Bench) -> Vec<(String, u64)> {
-    bench.maps().policy_maps().unwrap().into_iter().map(|map| (map.name, map.entries)).collect()
+    bench
+        .maps()
+        .policy_maps()
+        .expect("maps that can be read")
+        .into_iter()
+        .map(|map| (map.name, map.entries))
+        .collect()
 }
 
 #[test]

@@ -58,15 +58,19 @@ impl Host {
     /// # Errors
     /// `IncompatibleDatapath` where it is of another version.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
+        use std::io::ErrorKind;
         match fs::metadata(dir.join("maps/STATE")) {
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let message = format!("cannot read {}; run sg-ctl as root", dir.display());
                 return Err(Refusal::new("UnauthorizedOperation", message).into());
             }
             Err(error) => return Err(error).with_context(|| dir.display().to_string()),
         }
+        super::bpffs::check_owner(dir)?;
         let lock = lock(dir)?;
         // Another command may have detached the last interface while this one waited.
         if !dir.join("maps/STATE").exists() {
@@ -80,28 +84,36 @@ impl Host {
     /// # Errors
     /// Where there is no bpffs, or the kernel refuses the maps.
     pub fn open_or_create(dir: &Path) -> Result<Self> {
-        super::bpffs::prepare(dir)?;
+        let is_new = super::bpffs::prepare(dir)?;
         let lock = lock(dir)?;
-        let maps = dir.join("maps");
         // The clock is pinned last: what lacks it was cut off while it was made, and holds nothing yet.
-        let complete = dir.join("clock").exists();
-        if !complete {
-            remove_pins(&maps)?;
-            fs::create_dir_all(dir.join("interfaces")).with_context(|| dir.display().to_string())?;
-            fs::create_dir(&maps).with_context(|| maps.display().to_string())?;
-            let mut object = object::open(
-                &object::Constants::default(),
-                &maps,
-                &[object::POLICY_MAPS, object::FLOW_MAPS],
-            )?;
-            let state: BpfMap<u32, u64> = BpfMap::open(&maps.join("STATE"))?;
-            state.set(&STATE_SCHEMA, &SCHEMA_VERSION)?;
-            let program = object::load(&mut object, object::CLOCK)?;
-            let hz = clock::find_hz(program.fd()?, &BpfMap::open(&maps.join("CLOCK"))?)?;
-            state.set(&STATE_HZ, &u64::from(hz))?;
-            program.pin(dir.join("clock")).with_context(|| format!("cannot pin in {}", dir.display()))?;
+        if !dir.join("clock").exists()
+            && let Err(error) = Self::make(dir)
+        {
+            let gone = remove_pins(&dir.join("maps")).and_then(|()| remove_pins(&dir.join("interfaces")));
+            if is_new && gone.is_ok() {
+                // Whatever keeps it from going is not ours.
+                let _ = fs::remove_dir(dir);
+            }
+            return Err(error);
         }
         Self::from_pins(dir, lock)
+    }
+
+    /// Makes and pins the maps, and then the clock.
+    fn make(dir: &Path) -> Result<()> {
+        let (maps, interfaces) = (dir.join("maps"), dir.join("interfaces"));
+        remove_pins(&maps)?;
+        fs::create_dir_all(&interfaces).with_context(|| interfaces.display().to_string())?;
+        fs::create_dir(&maps).with_context(|| maps.display().to_string())?;
+        let mut object =
+            object::open(&object::Constants::default(), &maps, &[object::POLICY_MAPS, object::FLOW_MAPS])?;
+        let state: BpfMap<u32, u64> = BpfMap::open(&maps.join("STATE"))?;
+        state.set(&STATE_SCHEMA, &SCHEMA_VERSION)?;
+        let program = object::load(&mut object, object::CLOCK)?;
+        let hz = clock::find_hz(program.fd()?, &BpfMap::open(&maps.join("CLOCK"))?)?;
+        state.set(&STATE_HZ, &u64::from(hz))?;
+        program.pin(dir.join("clock")).with_context(|| format!("cannot pin in {}", dir.display()))
     }
 
     fn from_pins(dir: &Path, lock: File) -> Result<Self> {
@@ -237,7 +249,7 @@ impl Host {
         fs::remove_file(&clock).with_context(|| clock.display().to_string())?;
         remove_pins(&self.maps())?;
         remove_pins(&self.dir.join("interfaces"))?;
-        fs::remove_dir(&self.dir).with_context(|| self.dir.display().to_string())
+        super::bpffs::remove(&self.dir)
     }
 }
 
