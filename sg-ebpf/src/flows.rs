@@ -164,11 +164,13 @@ pub fn advance<A: Tables>(scene: &mut Scene<A>, entry: &mut Entry, clock: &Clock
     Ok(())
 }
 
-/// A SYN that the rules admit: passes on a live open flow without changing it, else starts one (P-4).
+/// A SYN that the rules admit: passes on a live open flow without changing it, else starts one (P-4). `untracked` says
+/// that a flow which starts so is open to the world: it makes no entry, also where it takes the place of one (P-2).
 #[inline(always)]
 pub fn admitted_syn<A: Tables>(
     scene: &mut Scene<A>,
     entry: Option<Entry>,
+    untracked: bool,
     clock: &Clock,
 ) -> Result<Pass, Drop> {
     if let Some(entry) = entry {
@@ -182,6 +184,9 @@ pub fn admitted_syn<A: Tables>(
             return Ok(Pass::Tracked);
         }
         forget(scene, &entry);
+    }
+    if untracked {
+        return Ok(Pass::Untracked);
     }
     create(scene, clock)
 }

@@ -228,7 +228,7 @@ fn datagram<A: Tables>(scene: &mut Scene<A>) -> Result<Pass, Drop> {
     }
 
     match part {
-        Part::Syn => flows::admitted_syn(scene, entry, &clock),
+        Part::Syn => flows::admitted_syn(scene, entry, open.covers(scene.direction), &clock),
         Part::Request if answers => Ok(Pass::Stateless),
         Part::Request => flows::create(scene, &clock),
         // Without an entry a TCP segment is judged alone and makes none, so that nobody revives a flow that was cut.

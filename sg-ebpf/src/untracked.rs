@@ -27,7 +27,7 @@ impl Open {
 
     /// Whether a flow that starts in this direction is untracked.
     #[inline(always)]
-    fn covers(self, start: Direction) -> bool {
+    pub fn covers(self, start: Direction) -> bool {
         match start {
             Direction::Ingress => self.inward,
             Direction::Egress => self.outward,
