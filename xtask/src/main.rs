@@ -3,6 +3,7 @@
 mod build;
 mod demo;
 mod exec;
+mod fuzz;
 mod machine;
 mod project;
 mod setup;
@@ -33,6 +34,15 @@ enum Task {
         #[arg(last = true)]
         filter: Vec<String>,
     },
+    /// Compare the datapath with the reference model at length, on every processor (needs root)
+    Fuzz {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// First seed; the same seed makes the same scripts
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Show the product at work in two throw-away network namespaces (needs root)
     Demo,
 }
@@ -53,6 +63,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Build => build::everything(&project).map(drop),
         Task::Check => test::check(&project),
         Task::Test { filter } => test::run(&project, &filter),
+        Task::Fuzz { minutes, seed } => fuzz::run(&project, minutes, seed),
         Task::Demo => demo::run(&project),
     }
 }
