@@ -6,7 +6,7 @@ use crate::{
     device::{self, Device, Layer},
     error::{Refusal, Result},
     kernel::{Host, links, object::Constants},
-    model::{Attachment, EniId, Interface, Mode, Options, Side, State, Timeouts},
+    model::{Attachment, EniId, Interface, Mode, Options, Side, State, TimeoutSettings},
     netns, ops,
     transact::{is_known, settle},
 };
@@ -110,7 +110,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             mode: Mode::Tc,
             mode_reason: String::new(),
             options: request.options,
-            timeouts: Timeouts::default(),
+            timeouts: TimeoutSettings::default(),
             attached_since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         },
     };

@@ -16,7 +16,7 @@ use sg_ctl::{
         object::{self, Constants},
         processors, sys,
     },
-    model::{Attachment, EniId, Interface, Mode, Options, Side, State, Timeouts},
+    model::{Attachment, EniId, Interface, Mode, Options, Side, State, TimeoutSettings},
 };
 use std::{
     net::IpAddr,
@@ -119,7 +119,7 @@ impl Bench {
                 mode: Mode::Tc,
                 mode_reason: String::new(),
                 options,
-                timeouts: Timeouts::default(),
+                timeouts: TimeoutSettings::default(),
                 attached_since: 0,
             },
         };

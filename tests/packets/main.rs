@@ -7,5 +7,6 @@ mod icmp;
 mod layers;
 mod swap;
 mod tcp;
+mod timeouts;
 mod udp;
 mod untracked;

@@ -3,6 +3,7 @@
 use crate::{
     attach::{Adopt, AttachRequest, ModeChoice},
     model::{Options, Side},
+    ops::interface::GivenTimeouts,
 };
 
 /// Commands on interfaces.
@@ -14,6 +15,8 @@ pub enum Command {
     Show(Named),
     /// Replace the groups of an interface
     SetGroups(SetGroups),
+    /// Set how long idle flows of an interface are remembered
+    SetTimeouts(SetTimeouts),
 }
 
 /// One interface.
@@ -33,6 +36,41 @@ pub struct SetGroups {
     /// All groups that it is to carry, by id or name
     #[arg(value_name = "G", required = true)]
     pub groups: Vec<String>,
+}
+
+/// `interface set-timeouts`
+#[derive(Debug, clap::Args)]
+pub struct SetTimeouts {
+    /// Device name or id of the interface
+    #[arg(value_name = "IFACE")]
+    pub interface: String,
+    #[command(flatten)]
+    timeouts: Timeouts,
+}
+
+/// At least one.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct Timeouts {
+    /// Established TCP: 60 to 432000 seconds
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    tcp_established: Option<String>,
+    /// UDP that has seen one request and response at most: 30 to 60 seconds
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    udp: Option<String>,
+    /// UDP that has seen more: 60 to 180 seconds
+    #[arg(long, value_name = "S", allow_hyphen_values = true)]
+    udp_stream: Option<String>,
+}
+
+impl From<&SetTimeouts> for GivenTimeouts {
+    fn from(SetTimeouts { timeouts, .. }: &SetTimeouts) -> Self {
+        Self {
+            tcp_established: timeouts.tcp_established.clone(),
+            udp: timeouts.udp.clone(),
+            udp_stream: timeouts.udp_stream.clone(),
+        }
+    }
 }
 
 /// `attach`

@@ -68,7 +68,7 @@ enum Command {
     /// Add, show and remove rules
     #[command(subcommand)]
     Rule(rule::Command),
-    /// Show interfaces and change the groups they carry
+    /// Show interfaces, change the groups they carry and their timeouts
     #[command(subcommand)]
     Interface(interface::Command),
     /// Count what passed and what was dropped, and why

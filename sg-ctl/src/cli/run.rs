@@ -122,6 +122,12 @@ fn run_interface(global: &Global, command: &interface::Command, out: &mut Vec<u8
             })?;
             render::interfaces(out, output, &state, &[id])?;
         }
+        interface::Command::SetTimeouts(typed) => {
+            let Changed { value: id, state, .. } = change(&ctx, |state| {
+                ops::interface::set_timeouts(state, netns, &typed.interface, &typed.into())
+            })?;
+            render::interfaces(out, output, &state, &[id])?;
+        }
     }
     Ok(())
 }

@@ -82,6 +82,8 @@ fn cli_wrong_usage_is_exit_2() {
         "rule add web ingress --protocol tcp --port 22",
         "rule remove web",
         "interface set-groups eth0",
+        "interface set-timeouts eth0",
+        "interface set-timeouts --udp 30",
         // Commands and flags of later versions are not there yet.
         "rule modify sgr-12345678",
         "rule add web ingress --protocol tcp --port 22 --prefix-list pl-12345678",
@@ -101,6 +103,7 @@ fn cli_values_are_not_claps_to_refuse() {
         "group create sg-x --description x --tag nonsense --vpc nonsense",
         "conntrack list eth0 --protocol nonsense --remote nonsense",
         "attach eth0 --address nonsense",
+        "interface set-timeouts eth0 --tcp-established 5d --udp -1 --udp-stream nonsense",
     ] {
         assert!(parse(line).is_ok(), "{line}");
     }

@@ -37,7 +37,7 @@ pub fn compile(state: &State, eni: &Interface) -> InterfacePolicy {
         open_out: open(Direction::Egress, Direction::Ingress),
         locals: eni.addresses.clone(),
         options: eni.attachment.options,
-        timeouts: eni.attachment.timeouts,
+        timeouts: eni.attachment.timeouts.in_force(),
     }
 }
 

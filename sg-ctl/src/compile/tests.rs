@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{
     Attachment, Direction, GroupId, IcmpMatch, Interface, Mode, Options, Peer, PortRange, Rule, RuleId,
-    SecurityGroup, Side, Tags, Timeouts, Traffic, VpcId,
+    SecurityGroup, Side, Tags, TimeoutSettings, Traffic, VpcId,
 };
 use std::net::IpAddr;
 
@@ -50,7 +50,7 @@ impl Fixture {
             mode: Mode::Tc,
             mode_reason: String::new(),
             options: Options::default(),
-            timeouts: Timeouts::default(),
+            timeouts: TimeoutSettings::default(),
             attached_since: 0,
         };
         let id = EniId::random();

@@ -92,8 +92,8 @@ pub struct Attachment {
     pub mode_reason: String,
     /// Switches given to `attach`.
     pub options: Options,
-    /// Idle timeouts (T-19).
-    pub timeouts: Timeouts,
+    /// Idle timeouts that were set; the others are EC2's defaults.
+    pub timeouts: TimeoutSettings,
     /// Seconds since the Unix epoch.
     pub attached_since: u64,
 }
@@ -137,8 +137,33 @@ pub struct Options {
     pub force_track: bool,
 }
 
+/// What `set-timeouts` was given, as EC2's `ConnectionTrackingConfiguration`: a timeout that was never set is not shown
+/// (T-24), one that was set to its default is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutSettings {
+    /// `TcpEstablishedTimeout`
+    pub tcp_established: Option<u32>,
+    /// `UdpTimeout`
+    pub udp: Option<u32>,
+    /// `UdpStreamTimeout`
+    pub udp_stream: Option<u32>,
+}
+
+impl TimeoutSettings {
+    /// With the defaults where nothing was set.
+    #[must_use]
+    pub fn in_force(&self) -> Timeouts {
+        let default = Timeouts::default();
+        Timeouts {
+            tcp_established: self.tcp_established.unwrap_or(default.tcp_established),
+            udp: self.udp.unwrap_or(default.udp),
+            udp_stream: self.udp_stream.unwrap_or(default.udp_stream),
+        }
+    }
+}
+
 /// Idle timeouts of one interface in seconds, within EC2's ranges (T-19).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// `TcpEstablishedTimeout`, 60 to 432,000.
     pub tcp_established: u32,

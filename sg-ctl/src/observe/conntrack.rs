@@ -82,7 +82,7 @@ impl Reader<'_> {
         {
             return None;
         }
-        let set = &eni.attachment.timeouts;
+        let set = eni.attachment.timeouts.in_force();
         let timeouts =
             Timeouts { tcp_established: set.tcp_established, udp: set.udp, udp_stream: set.udp_stream };
         if !track::is_live(flow, head, &timeouts, &self.clock) {

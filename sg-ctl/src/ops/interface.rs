@@ -3,11 +3,23 @@
 use super::group;
 use crate::{
     error::{Refusal, Result},
-    model::{EniId, GroupId, Interface, State, VpcId},
+    model::{EniId, GroupId, Interface, State, TimeoutSettings, VpcId},
 };
+use std::ops::RangeInclusive;
 
 /// Groups of one interface at most (M-35).
 pub const GROUPS_PER_INTERFACE: usize = 5;
+
+/// `interface set-timeouts` as typed, in seconds.
+#[derive(Clone, Debug, Default)]
+pub struct GivenTimeouts {
+    /// `TcpEstablishedTimeout`
+    pub tcp_established: Option<String>,
+    /// `UdpTimeout`
+    pub udp: Option<String>,
+    /// `UdpStreamTimeout`
+    pub udp_stream: Option<String>,
+}
 
 /// Finds an interface by the name of its device in a network namespace, or by its id.
 pub fn find(state: &State, netns: Option<&str>, given: &str) -> Result<EniId> {
@@ -96,6 +108,47 @@ pub fn set_groups(state: &mut State, netns: Option<&str>, given: &str, groups: &
     Ok(id)
 }
 
+/// Sets the timeouts that are given and leaves the others as they are (T-19). All are checked before one is set.
+pub fn set_timeouts(
+    state: &mut State,
+    netns: Option<&str>,
+    given: &str,
+    timeouts: &GivenTimeouts,
+) -> Result<EniId> {
+    let id = find(state, netns, given)?;
+    let tcp_established =
+        seconds("TcpEstablishedTimeout", timeouts.tcp_established.as_deref(), 60..=432_000)?;
+    let udp = seconds("UdpTimeout", timeouts.udp.as_deref(), 30..=60)?;
+    let udp_stream = seconds("UdpStreamTimeout", timeouts.udp_stream.as_deref(), 60..=180)?;
+    if [tcp_established, udp, udp_stream] == [None; 3] {
+        let message = "The request must contain one of: --tcp-established, --udp, --udp-stream";
+        return Err(Refusal::new("MissingParameter", message).into());
+    }
+    if let Some(interface) = state.interfaces.get_mut(&id) {
+        let set = &mut interface.attachment.timeouts;
+        *set = TimeoutSettings {
+            tcp_established: tcp_established.or(set.tcp_established),
+            udp: udp.or(set.udp),
+            udp_stream: udp_stream.or(set.udp_stream),
+        };
+    }
+    Ok(id)
+}
+
+/// A timeout as typed, in the range that EC2 takes for this field (T-25).
+fn seconds(field: &str, given: Option<&str>, range: RangeInclusive<u32>) -> Result<Option<u32>> {
+    let Some(text) = given else { return Ok(None) };
+    match text.parse() {
+        Ok(seconds) if range.contains(&seconds) => Ok(Some(seconds)),
+        _ => {
+            let (least, most) = range.into_inner();
+            let message =
+                format!("Value ({text}) for {field} is invalid. It must be from {least} to {most} seconds.");
+            Err(Refusal::invalid(message).into())
+        }
+    }
+}
+
 /// Whether two ways to name a namespace mean one: `ip netns` names are files below /run/netns.
 fn same_netns(one: Option<&str>, other: Option<&str>) -> bool {
     fn plain(name: &str) -> &str {
@@ -108,7 +161,7 @@ fn same_netns(one: Option<&str>, other: Option<&str>) -> bool {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        model::{Attachment, Mode, Options, Side, Timeouts, Vpc},
+        model::{Attachment, Mode, Options, Side, Vpc},
         ops::testing::{group, refused, state},
     };
 
@@ -125,7 +178,7 @@ pub(crate) mod tests {
             mode: Mode::Generic,
             mode_reason: "test".to_owned(),
             options: Options::default(),
-            timeouts: Timeouts::default(),
+            timeouts: TimeoutSettings::default(),
             attached_since: 0,
         };
         let interface = Interface {
@@ -188,6 +241,59 @@ pub(crate) mod tests {
         assert_eq!(state.interfaces[&eni].groups, [web, db]);
         let before = state.clone();
         assert!(refused(set_groups(&mut state, None, "eth0", &[])).starts_with("MissingParameter: "));
+        assert_eq!(state, before);
+    }
+
+    fn given(field: usize, seconds: &str) -> GivenTimeouts {
+        let of = |n| (n == field).then(|| seconds.to_owned());
+        GivenTimeouts { tcp_established: of(0), udp: of(1), udp_stream: of(2) }
+    }
+
+    #[test]
+    fn t25_timeouts_are_taken_within_ec2s_ranges_only() {
+        let (mut state, _) = state();
+        let eni = attached(&mut state, "eth0", None);
+        for (field, name, range, refusals) in [
+            (0, "TcpEstablishedTimeout", [60, 432_000], ["59", "432001"]),
+            (1, "UdpTimeout", [30, 60], ["29", "61"]),
+            (2, "UdpStreamTimeout", [60, 180], ["59", "181"]),
+        ] {
+            let before = state.clone();
+            for text in refusals.into_iter().chain(["0", "-1", "", "1m", "4294967297"]) {
+                assert_eq!(
+                    refused(set_timeouts(&mut state, None, "eth0", &given(field, text))),
+                    format!(
+                        "InvalidParameterValue: Value ({text}) for {name} is invalid. It must be from {} to {} \
+                         seconds.",
+                        range[0], range[1]
+                    )
+                );
+            }
+            assert_eq!(state, before);
+            for seconds in range {
+                set_timeouts(&mut state, None, "eth0", &given(field, &seconds.to_string())).unwrap();
+                let set = state.interfaces[&eni].attachment.timeouts;
+                assert_eq!([set.tcp_established, set.udp, set.udp_stream][field], Some(seconds));
+            }
+        }
+    }
+
+    #[test]
+    fn t19_a_timeout_that_is_not_given_stays_as_it_is() {
+        let (mut state, _) = state();
+        let eni = attached(&mut state, "eth0", None);
+        set_timeouts(&mut state, None, "eth0", &given(0, "350")).unwrap();
+        set_timeouts(&mut state, None, "eth0", &given(2, "60")).unwrap();
+        let before = state.clone();
+        let set = before.interfaces[&eni].attachment.timeouts;
+        assert_eq!(set, TimeoutSettings { tcp_established: Some(350), udp: None, udp_stream: Some(60) });
+        let in_force = set.in_force();
+        assert_eq!((in_force.tcp_established, in_force.udp, in_force.udp_stream), (350, 30, 60));
+        // All or nothing, and nothing is no request.
+        let half = GivenTimeouts { udp: Some("29".to_owned()), ..given(0, "60") };
+        refused(set_timeouts(&mut state, None, "eth0", &half));
+        let none = refused(set_timeouts(&mut state, None, "eth0", &GivenTimeouts::default()));
+        assert!(none.starts_with("MissingParameter: "), "{none}");
         assert_eq!(state, before);
     }
 

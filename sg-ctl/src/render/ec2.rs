@@ -249,7 +249,21 @@ pub struct NetworkInterface<'a> {
     private_ip_addresses: Vec<PrivateIpAddress>,
     ipv6_addresses: Vec<Ipv6Address>,
     source_dest_check: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection_tracking_configuration: Option<ConnectionTrackingConfiguration>,
     tag_set: [(); 0],
+}
+
+/// `ConnectionTrackingConfiguration`: what was set (T-24).
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConnectionTrackingConfiguration {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tcp_established_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    udp_timeout: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    udp_stream_timeout: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -306,9 +320,18 @@ impl<'a> NetworkInterface<'a> {
                 .map(|address| Ipv6Address { ipv6_address: address.to_string() })
                 .collect(),
             source_dest_check: !attachment.options.no_source_dest_check,
+            connection_tracking_configuration: tracking(attachment.timeouts),
             tag_set: [],
         }
     }
+}
+
+fn tracking(set: model::TimeoutSettings) -> Option<ConnectionTrackingConfiguration> {
+    (set != model::TimeoutSettings::default()).then_some(ConnectionTrackingConfiguration {
+        tcp_established_timeout: set.tcp_established,
+        udp_timeout: set.udp,
+        udp_stream_timeout: set.udp_stream,
+    })
 }
 
 /// `02:00:00:00:00:01`

@@ -86,6 +86,24 @@ eth0  -      eni-00000000000000001  web     10.0.0.1, 2001:db8::1
     }
 
     #[test]
+    fn t24_timeouts_are_shown_where_they_were_set() {
+        let (mut state, _, eni) = fixture();
+        let set = &mut state.interfaces.get_mut(&eni).unwrap().attachment.timeouts;
+        set.tcp_established = Some(432_000);
+        let printed = |state: &State| {
+            let document = document(|out| interfaces(out, Output::Json, state, &[eni]));
+            document["NetworkInterfaces"][0]["ConnectionTrackingConfiguration"].clone()
+        };
+        assert_eq!(printed(&state), json!({ "TcpEstablishedTimeout": 432_000 }));
+        let set = &mut state.interfaces.get_mut(&eni).unwrap().attachment.timeouts;
+        (set.udp, set.udp_stream) = (Some(60), Some(60));
+        assert_eq!(
+            printed(&state),
+            json!({ "TcpEstablishedTimeout": 432_000, "UdpTimeout": 60, "UdpStreamTimeout": 60 })
+        );
+    }
+
+    #[test]
     fn a_device_without_addresses_has_empty_arrays() {
         let (mut state, _, eni) = fixture();
         let interface = state.interfaces.get_mut(&eni).unwrap();

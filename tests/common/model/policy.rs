@@ -93,7 +93,7 @@ impl Settings {
     }
 
     pub fn timeouts(&self) -> Timeouts {
-        self.interface.attachment.timeouts
+        self.interface.attachment.timeouts.in_force()
     }
 
     pub fn owns(&self, address: IpAddr) -> bool {

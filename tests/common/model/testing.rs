@@ -8,7 +8,7 @@ use super::{Frame, Model, Outcome, Verdict};
 pub(super) use sg_ctl::model::Direction::{self, Egress as OUT, Ingress as IN};
 use sg_ctl::model::{
     Attachment, EniId, GroupId, IcmpMatch, Interface, Mode, Options, Peer, PortRange, Rule, RuleId, Side,
-    State, Timeouts, Traffic, VpcId,
+    State, TimeoutSettings, Traffic, VpcId,
 };
 use std::net::IpAddr;
 
@@ -149,7 +149,7 @@ fn interface(number: u32, addresses: Vec<IpAddr>) -> Interface {
         mode: Mode::Tc,
         mode_reason: String::new(),
         options: Options::default(),
-        timeouts: Timeouts { tcp_established: 432_000, udp: 30, udp_stream: 180 },
+        timeouts: TimeoutSettings { tcp_established: Some(432_000), udp: Some(30), udp_stream: Some(180) },
         attached_since: 0,
     };
     let (name, groups) = (format!("eth{number}"), vec![sg(number)]);
