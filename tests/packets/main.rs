@@ -5,6 +5,7 @@ mod budgets;
 mod exempt;
 mod icmp;
 mod layers;
+mod raw;
 mod swap;
 mod tcp;
 mod timeouts;
