@@ -116,8 +116,8 @@ pub struct Flow {
     pub state: u8,
     /// See [`flag`].
     pub flags: u8,
-    /// Policy generation that admitted the flow (its low bits).
-    pub generation: u32,
+    /// Established TCP: its place in the ring that dead entries are found by.
+    pub place: u32,
     /// [`Direction`] of the first packet; a whole word, so that there is no padding.
     pub started: u32,
 }

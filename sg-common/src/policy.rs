@@ -22,6 +22,11 @@ pub const STATE_REVISION: u32 = 4;
 /// Cell of the kernel's `CONFIG_HZ`, found out once.
 pub const STATE_HZ: u32 = 5;
 
+/// Cell of the id of the store that the host belongs to; 0 until the first policy.
+pub const STATE_STORE: u32 = 6;
+/// Revision of a generation that no store has: the next command builds anew.
+pub const REVISION_NONE: u64 = u64::MAX;
+
 /// Rows of generation `g` begin at `(g % GENERATIONS) * MAX_INTERFACES`. Two are enough: a row is written again only
 /// after a grace period.
 pub const GENERATIONS: u32 = 2;

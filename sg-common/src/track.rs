@@ -88,7 +88,7 @@ pub fn is_open(flow: &Flow) -> bool {
 
 /// Makes `flow` a new one, started by a packet in this direction. Every field is written: `flow` is scratch memory.
 #[inline(always)]
-pub fn start(flow: &mut Flow, direction: Direction, sequence: u32, generation: u64, clock: &Clock) {
+pub fn start(flow: &mut Flow, direction: Direction, sequence: u32, clock: &Clock) {
     let ingress = direction as u8 == Direction::Ingress as u8;
     flow.last = clock.now;
     flow.packets = 0;
@@ -100,7 +100,7 @@ pub fn start(flow: &mut Flow, direction: Direction, sequence: u32, generation: u
     flow.reset_at = 0;
     flow.state = state::PENDING;
     flow.flags = 0;
-    flow.generation = generation as u32;
+    flow.place = 0;
     flow.started = direction as u32;
 }
 
@@ -117,7 +117,7 @@ fn settle(flow: &mut Flow, pending: &Flow, state: u8, flags: u8, clock: &Clock) 
     flow.reset_at = clock.second().wrapping_sub(1);
     flow.state = state;
     flow.flags = flags;
-    flow.generation = pending.generation;
+    flow.place = 0;
     flow.started = pending.started;
 }
 
@@ -313,7 +313,7 @@ mod tests {
 
     fn started(direction: Direction, sequence: u32, clock: &Clock) -> Flow {
         let mut flow = Flow::default();
-        start(&mut flow, direction, sequence, 1, clock);
+        start(&mut flow, direction, sequence, clock);
         flow
     }
 

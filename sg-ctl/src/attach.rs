@@ -8,10 +8,13 @@ use crate::{
     kernel::{Host, links, object::Constants},
     model::{Attachment, EniId, Interface, Mode, Options, Side, State, TimeoutSettings},
     netns, ops,
-    transact::{is_known, settle},
+    transact::{Enforced, claim, is_known},
 };
 use anyhow::Context as _;
-use sg_common::{limits::MAX_INTERFACES, policy::STATE_HZ, policy::STATE_REVISION};
+use sg_common::{
+    limits::MAX_INTERFACES,
+    policy::{REVISION_NONE, STATE_HZ, STATE_REVISION},
+};
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -84,10 +87,13 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
 
     let transaction = ctx.store.begin()?;
     let (before, revision) = (transaction.snapshot().state.clone(), transaction.snapshot().revision);
+    let store_id = transaction.snapshot().store_id;
+    let enforced = Enforced::open(ctx, transaction.snapshot())?;
+    let namespace = netns::inode(ctx.netns.as_deref()).context("cannot look at the network namespace")?;
     let mut state = before.clone();
     ops::ensure_default_vpc(&mut state);
+    refuse_if_enforced(enforced.as_ref(), &before, namespace, &device)?;
     if let Some(old) = recorded(&state, ctx.netns.as_deref(), &request.name) {
-        refuse_if_enforced(ctx, &before, old, &device)?;
         state.interfaces.remove(&old);
         notes.push(format!(
             "{} was recorded as {old} and is not enforced any more: attached anew",
@@ -105,6 +111,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
         attachment: Attachment {
             slot: free_slot(&state)?,
             ifindex: device.ifindex,
+            namespace,
             mac: device.mac,
             side: request.side,
             mode: Mode::Tc,
@@ -117,14 +124,18 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
     let id = eni.id;
     state.interfaces.insert(id, eni);
 
-    let existed = Host::open(&ctx.bpffs)?.is_some();
-    let host = Host::open_or_create(&ctx.bpffs)?;
-    let put = put_in_force(ctx, &host, &before, &mut state, id, request, &device);
+    let existed = enforced.is_some();
+    let enforced = match enforced {
+        Some(enforced) => enforced,
+        None => Enforced { host: Host::open_or_create(&ctx.bpffs)?, in_step: false },
+    };
+    let put = claim(&enforced.host, store_id)
+        .and_then(|()| put_in_force(ctx, &enforced, &before, &mut state, id, request, &device));
     let committed = put.and_then(|()| transaction.commit(&state));
     match committed {
-        Ok(revision) => host.state.set(&STATE_REVISION, &revision)?,
+        Ok(revision) => enforced.host.state.set(&STATE_REVISION, &revision)?,
         Err(error) => {
-            take_back(host, existed, &before, revision, id);
+            take_back(enforced.host, existed, &before, revision, id);
             return Err(error);
         }
     }
@@ -141,19 +152,22 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
 /// The policy first, then the programs.
 fn put_in_force(
     ctx: &Context,
-    host: &Host,
+    enforced: &Enforced,
     before: &State,
     state: &mut State,
     id: EniId,
     request: &AttachRequest,
     device: &Device,
 ) -> Result<()> {
-    links::reap(host, |eni| is_known(before, eni))?;
+    let host = &enforced.host;
+    // One that was recorded and is not enforced any more may have left half of its programs.
+    links::reap(host, |eni| is_known(state, eni))?;
     let (old, new) = (compile(before), compile(state));
     let eni = state.interfaces.get_mut(&id).context("the interface was just added")?;
     crate::kernel::sweep_interface(host, eni.attachment.slot)?;
-    host.go_live(host.build(&new)?, host.cell(STATE_REVISION)?)?;
-    settle(host, &old, &new);
+    // No store has this state yet: who is cut off here leaves the host out of step.
+    host.go_live(host.build(&new)?, REVISION_NONE)?;
+    enforced.settle(&old, &new);
 
     let constants = Constants {
         slot: eni.attachment.slot,
@@ -277,18 +291,27 @@ fn recorded(state: &State, netns: Option<&str>, name: &str) -> Option<EniId> {
     ops::interface::find(state, netns, name).ok()
 }
 
-fn refuse_if_enforced(ctx: &Context, state: &State, id: EniId, device: &Device) -> Result<()> {
-    let enforced = match Host::open(&ctx.bpffs)? {
-        Some(host) => links::is_attached(&host, id, device.ifindex),
-        None => false,
+/// A device is judged once, by whatever name its namespace was given.
+fn refuse_if_enforced(
+    enforced: Option<&Enforced>,
+    state: &State,
+    namespace: u64,
+    device: &Device,
+) -> Result<()> {
+    let is_it =
+        |eni: &&Interface| (eni.attachment.namespace, eni.attachment.ifindex) == (namespace, device.ifindex);
+    let (Some(enforced), Some(eni)) = (enforced, state.interfaces.values().find(is_it)) else {
+        return Ok(());
     };
-    if !enforced {
+    if !links::is_attached(&enforced.host, eni.id, device.ifindex) {
         return Ok(());
     }
-    let name = state.interfaces.get(&id).map_or("it", |eni| eni.name.as_str());
     Err(Refusal::new(
         "IncorrectState",
-        format!("{name} is attached already, as {id}; use `interface set-groups` to change its groups, or detach it first"),
+        format!(
+            "{} is attached already, as {}; use `interface set-groups` to change its groups, or detach it first",
+            eni.name, eni.id
+        ),
     )
     .into())
 }
@@ -307,22 +330,23 @@ fn free_slot(state: &State) -> Result<u16> {
 /// `InvalidNetworkInterfaceID.NotFound`; and where the kernel refuses, in which case the next command tries again.
 pub fn detach(ctx: &Context, name: &str) -> Result<EniId> {
     let transaction = ctx.store.begin()?;
+    let enforced = Enforced::open(ctx, transaction.snapshot())?;
     let before = transaction.snapshot().state.clone();
     let id = ops::interface::find(&before, ctx.netns.as_deref(), name)?;
     let mut state = before.clone();
     let eni = state.interfaces.remove(&id).context("the interface was just found")?;
-    let host = Host::open(&ctx.bpffs)?;
     let revision = transaction.commit(&state)?;
-    let Some(host) = host else { return Ok(id) };
+    let Some(enforced) = enforced else { return Ok(id) };
 
-    links::reap(&host, |eni| is_known(&state, eni))?;
+    let host = &enforced.host;
+    links::reap(host, |eni| is_known(&state, eni))?;
     if state.interfaces.is_empty() {
-        host.remove()?;
+        enforced.host.remove()?;
         return Ok(id);
     }
     let (old, new) = (compile(&before), compile(&state));
     host.go_live(host.build(&new)?, revision)?;
-    settle(&host, &old, &new);
-    crate::kernel::sweep_interface(&host, eni.attachment.slot)?;
+    enforced.settle(&old, &new);
+    crate::kernel::sweep_interface(host, eni.attachment.slot)?;
     Ok(id)
 }

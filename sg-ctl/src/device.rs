@@ -162,8 +162,10 @@ async fn addresses(handle: &Handle, ifindex: u32) -> Result<Vec<IpAddr>> {
             }
         }
         if !flags.intersects(unusable) {
-            // On point-to-point devices `Address` is the far end.
-            found.extend(local.or(address));
+            // On point-to-point devices `Address` is the far end. Link-local IPv4 has global scope where nobody said
+            // otherwise, and is never a member's (P-17).
+            let own = local.or(address);
+            found.extend(own.filter(|own| !matches!(own, IpAddr::V4(v4) if v4.is_link_local())));
         }
     }
     Ok(found.into_iter().collect())

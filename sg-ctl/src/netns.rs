@@ -4,7 +4,13 @@
 
 use crate::error::{Refusal, Result};
 use anyhow::Context;
-use std::{fs::File, io, os::fd::AsRawFd, path::PathBuf, sync::OnceLock};
+use std::{
+    fs::File,
+    io,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    path::PathBuf,
+    sync::OnceLock,
+};
 
 /// The file that stands for a namespace: a name as `ip netns` knows it, or a path.
 #[must_use]
@@ -51,6 +57,17 @@ pub fn enter(name_or_path: &str) -> Result<()> {
         )
         .into()
     })
+}
+
+/// What tells a namespace from another as long as it exists; `None` where it cannot be looked at.
+#[must_use]
+pub fn inode(netns: Option<&str>) -> Option<u64> {
+    let metadata = match (netns, ORIGIN.get()) {
+        (Some(name), _) => std::fs::metadata(path(name)),
+        (None, Some(origin)) => origin.metadata(),
+        (None, None) => std::fs::metadata("/proc/thread-self/ns/net"),
+    };
+    metadata.ok().map(|metadata| metadata.ino())
 }
 
 /// Runs `work` inside the namespace, on a thread of its own. `None` is where the process was started.

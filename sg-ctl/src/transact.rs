@@ -8,12 +8,13 @@ use crate::{
     compile::{Image, compile},
     context::Context,
     device,
-    error::Result,
+    error::{Refusal, Result},
     kernel::{Host, links},
     model::{Side, State},
-    ops,
+    netns, ops,
+    store::Snapshot,
 };
-use sg_common::policy::STATE_REVISION;
+use sg_common::policy::{STATE_REVISION, STATE_STORE};
 
 /// What a change came to.
 pub struct Changed<T> {
@@ -32,7 +33,8 @@ pub struct Changed<T> {
 /// What `op` refuses, and what store or kernel refuse.
 pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Result<Changed<T>> {
     let transaction = ctx.store.begin()?;
-    let (before, revision) = (transaction.snapshot().state.clone(), transaction.snapshot().revision);
+    let host = Enforced::open(ctx, transaction.snapshot())?;
+    let before = transaction.snapshot().state.clone();
     let mut state = before.clone();
     ops::ensure_default_vpc(&mut state);
     refresh_addresses(&mut state);
@@ -40,32 +42,76 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
 
     let (old, new) = (compile(&before), compile(&state));
     let interrupted_ports = old.interrupted_ports(&new);
-    match Host::open(&ctx.bpffs)? {
+    match host {
         None => drop(transaction.commit(&state)?),
-        Some(host) => {
-            links::reap(&host, |eni| is_known(&before, eni))?;
-            let in_step = host.cell(STATE_REVISION)? == revision;
-            if in_step && host.owes_sweep()? {
-                host.sweep(&old)?;
-            }
-            if in_step && old == new {
-                let revision = transaction.commit(&state)?;
-                host.state.set(&STATE_REVISION, &revision)?;
-            } else {
-                let prepared = host.build(&new)?;
-                let revision = transaction.commit(&state)?;
-                host.go_live(prepared, revision)?;
-                settle(&host, &old, &new);
-            }
+        Some(enforced) if enforced.in_step && old == new => {
+            let revision = transaction.commit(&state)?;
+            enforced.host.state.set(&STATE_REVISION, &revision)?;
+        }
+        Some(enforced) => {
+            let prepared = enforced.host.build(&new)?;
+            let revision = transaction.commit(&state)?;
+            enforced.host.go_live(prepared, revision)?;
+            enforced.settle(&old, &new);
         }
     }
     Ok(Changed { value, interrupted_ports, state })
 }
 
-/// Cleans up behind a flip. The new policy is in force whatever becomes of this, and the next change tries again.
-pub(crate) fn settle(host: &Host, old: &Image, new: &Image) {
-    if let Err(error) = host.settle(old, new) {
-        log::warn!("the policy is in force; cleaning up behind the old one failed: {error:#}");
+/// The host as a command finds it, after whatever commands that were cut off left behind is gone.
+pub(crate) struct Enforced {
+    /// Its maps, and its lock.
+    pub host: Host,
+    /// The store's state is what is live.
+    pub in_step: bool,
+}
+
+impl Enforced {
+    /// Opens the host of a store; `None` where nothing is attached.
+    ///
+    /// # Errors
+    /// `IncorrectState` where what is pinned there belongs to another store.
+    pub fn open(ctx: &Context, snapshot: &Snapshot) -> Result<Option<Self>> {
+        let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(None) };
+        claim(&host, snapshot.store_id)?;
+        links::reap(&host, |eni| is_known(&snapshot.state, eni))?;
+        if snapshot.state.interfaces.is_empty() {
+            host.remove()?;
+            return Ok(None);
+        }
+        let in_step = host.cell(STATE_REVISION)? == snapshot.revision;
+        if in_step && host.owes_sweep()? {
+            host.sweep(&compile(&snapshot.state))?;
+        }
+        Ok(Some(Self { host, in_step }))
+    }
+
+    /// Cleans up behind a flip from what the store had before. The new policy is in force whatever becomes of this, and
+    /// the next change tries again.
+    pub fn settle(&self, old: &Image, new: &Image) {
+        // What a host that was out of step enforced before is not known: everything may be new.
+        let unknown = Image::default();
+        let old = if self.in_step { old } else { &unknown };
+        if let Err(error) = self.host.settle(old, new) {
+            log::warn!("the policy is in force; cleaning up behind the old one failed: {error:#}");
+        }
+    }
+}
+
+/// Makes sure that the host belongs to this store, and gives it one where it is new: interfaces that another store knows
+/// must not be taken for left over.
+pub(crate) fn claim(host: &Host, store_id: u64) -> Result<()> {
+    match host.cell(STATE_STORE)? {
+        0 => Ok(host.state.set(&STATE_STORE, &store_id)?),
+        owner if owner == store_id => Ok(()),
+        _ => {
+            let message = format!(
+                "what is pinned in {} belongs to another store; give the --state-dir that it was attached with, or \
+                 another --bpffs",
+                host.dir().display()
+            );
+            Err(Refusal::new("IncorrectState", message).into())
+        }
     }
 }
 
@@ -87,13 +133,18 @@ pub fn view(ctx: &Context) -> Result<State> {
     Ok(change(ctx, |_| Ok(()))?.state)
 }
 
-/// Brings the addresses of attached interfaces in step with the kernel (P-17). A device that is not there now keeps
-/// those it had: it may come back.
+/// Brings the addresses of attached interfaces in step with the kernel (P-17). Where the device is gone or is another by
+/// now, nobody is a member by its addresses any more: somebody else may have them.
 fn refresh_addresses(state: &mut State) {
     for eni in state.interfaces.values_mut().filter(|eni| eni.attachment.side == Side::Host) {
-        match device::find(eni.netns.as_deref(), &eni.name) {
+        let netns = eni.netns.as_deref();
+        if netns.is_none() && netns::inode(None) != Some(eni.attachment.namespace) {
+            // Called from another namespace: what has its name here is not it.
+            continue;
+        }
+        match device::find(netns, &eni.name) {
             Ok(Some(device)) if device.ifindex == eni.attachment.ifindex => eni.addresses = device.addresses,
-            Ok(_) => {}
+            Ok(_) => eni.addresses.clear(),
             Err(error) => log::warn!("the addresses of {} may be out of date: {error:#}", eni.name),
         }
     }

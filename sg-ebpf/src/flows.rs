@@ -198,7 +198,7 @@ pub fn create<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> Result<Pass, Dr
         return Err(Drop::ConntrackFull);
     }
     let packet = &mut *scene.packet;
-    track::start(&mut packet.flow, scene.direction, packet.transport.sequence, scene.generation, clock);
+    track::start(&mut packet.flow, scene.direction, packet.transport.sequence, clock);
     packet.flow.packets = packet.packets;
     packet.flow.bytes = packet.bytes;
     if maps::inserted(A::pending().insert(&packet.key, &packet.flow, 0)) == Insert::Full {

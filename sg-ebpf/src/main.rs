@@ -52,6 +52,7 @@ pub fn sg_xdp(ctx: XdpContext) -> u32 {
         network: None,
         tags: 0,
         segments: 1,
+        gso: false,
     };
     if verdict(&frame).passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
@@ -96,8 +97,15 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     } else {
         None
     };
-    let segments = cursor.settle(skb.gso_segs.max(1) as usize) as u32;
-    let frame = Frame { cursor, direction, network, tags: skb.vlan_present & 1, segments };
+    let gso = skb.gso_size != 0;
+    // A guest's super-packet comes without its number of segments (virtio_net_hdr_to_skb).
+    let segments = match (gso, skb.gso_segs) {
+        (false, _) => 1,
+        (true, 0) => skb.len.div_ceil(skb.gso_size),
+        (true, segments) => segments,
+    };
+    let segments = (cursor.settle(segments as usize) as u32).max(1);
+    let frame = Frame { cursor, direction, network, tags: skb.vlan_present & 1, segments, gso };
     if verdict(&frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
 }
 

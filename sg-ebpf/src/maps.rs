@@ -99,8 +99,10 @@ pub trait Tables: Family + 'static {
     fn flow_key(head: KeyHead, local: Self, remote: Self) -> Self::FlowKey;
     /// The datagram's key.
     fn fragment_key(head: FragmentHead, source: Self, destination: Self) -> Self::FragmentKey;
-    /// A place in the ring of established flows' keys; `turn` counts on for ever.
-    fn ring(turn: u64) -> Option<*mut Self::FlowKey>;
+    /// The place in the ring of established flows' keys that a turn falls on; turns count on for ever.
+    fn place(turn: u64) -> u32;
+    /// The key at a place of the ring.
+    fn ring(place: u32) -> Option<*mut Self::FlowKey>;
     /// What keys of both families have in common.
     fn head(key: &Self::FlowKey) -> &KeyHead;
     /// Established TCP.
@@ -141,8 +143,12 @@ impl Tables for u32 {
         FragmentKey4 { head, source, destination }
     }
     #[inline(always)]
-    fn ring(turn: u64) -> Option<*mut FlowKey4> {
-        RING4.get_ptr_mut(turn as u32 & (limits::MAX_ESTABLISHED_V4 - 1))
+    fn place(turn: u64) -> u32 {
+        turn as u32 & (limits::MAX_ESTABLISHED_V4 - 1)
+    }
+    #[inline(always)]
+    fn ring(place: u32) -> Option<*mut FlowKey4> {
+        RING4.get_ptr_mut(place)
     }
     #[inline(always)]
     fn head(key: &FlowKey4) -> &KeyHead {
@@ -206,8 +212,12 @@ impl Tables for [u32; 4] {
         FragmentKey6 { head, source, destination }
     }
     #[inline(always)]
-    fn ring(turn: u64) -> Option<*mut FlowKey6> {
-        RING6.get_ptr_mut(turn as u32 & (limits::MAX_ESTABLISHED_V6 - 1))
+    fn place(turn: u64) -> u32 {
+        turn as u32 & (limits::MAX_ESTABLISHED_V6 - 1)
+    }
+    #[inline(always)]
+    fn ring(place: u32) -> Option<*mut FlowKey6> {
+        RING6.get_ptr_mut(place)
     }
     #[inline(always)]
     fn head(key: &FlowKey6) -> &KeyHead {
@@ -292,9 +302,9 @@ pub fn is_further_local(row: u32, address: [u32; 4]) -> bool {
 /// The entry of a flow, to be changed in place.
 #[inline(always)]
 pub fn flow_mut(pointer: Option<*mut Flow>) -> Option<&'static mut Flow> {
-    // SAFETY: the kernel frees an element only after a grace period, and the program holds off grace periods while it
-    // runs. Other processors may write at the same time: every field is written whole, and the worst outcome is that
-    // one of two packets of the same instant goes unrecorded.
+    // SAFETY: the memory of an element stays an element of its map while the program runs. Another processor may write
+    // to it at the same time, or give it to another flow (these maps are preallocated): every field is written whole,
+    // and the worst outcome is that a packet of the same instant is recorded on the wrong flow or not at all.
     pointer.map(|flow| unsafe { &mut *flow })
 }
 

@@ -33,6 +33,8 @@ pub struct Frame<C> {
     pub tags: u32,
     /// Wire packets in it: more than one in a GSO super-packet.
     pub segments: u32,
+    /// It is such a super-packet, whose length field may be 0.
+    pub gso: bool,
 }
 
 /// What every stage looks at.
@@ -142,7 +144,7 @@ fn ip<A: Tables, C: Cursor>(
     link: Link,
     bytes: &mut u64,
 ) -> Result<Pass, Drop> {
-    let network = A::network(frame.cursor, link.offset, frame.segments > 1, None)?;
+    let network = A::network(frame.cursor, link.offset, frame.gso, None)?;
     let transport = packet::transport(frame.cursor, &network)?;
     // Every segment of a super-packet has the headers anew.
     let headers = network.transport as u64 + u64::from(transport.length);

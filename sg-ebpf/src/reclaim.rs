@@ -28,10 +28,14 @@ extern "C" fn step<A: Tables>(_step: u32, walk: *mut Walk) -> i64 {
     // SAFETY: `bpf_loop` hands on the pointer that `claim` gave it, to a value that lives through the loop.
     let walk = unsafe { &mut *walk };
     let (Some(turn), Some(packet)) = (maps::next_turn(A::INDEX), A::scratch()) else { return 1 };
-    let Some(place) = A::ring(turn) else { return 1 };
+    let place = A::place(turn);
+    let Some(key) = A::ring(place) else { return 1 };
     // SAFETY: an element of an array, which is never freed; each turn is one walk's own, until the ring has gone round.
-    let key = unsafe { &mut *place };
-    if let Some(flow) = maps::flow_mut(A::established().get_ptr_mut(&*key)) {
+    let key = unsafe { &mut *key };
+    // A flow that has another place by now, because its ends connected again, does not need this one.
+    if let Some(flow) = maps::flow_mut(A::established().get_ptr_mut(&*key))
+        && flow.place == place
+    {
         let clock = Config::load().clock();
         let head = A::head(key);
         let lives = maps::policy(walk.generation, u32::from(head.slot))
@@ -43,6 +47,7 @@ extern "C" fn step<A: Tables>(_step: u32, walk: *mut Walk) -> i64 {
         let _ = A::established().remove(&*key);
     }
     *key = packet.key;
+    packet.flow.place = place;
     walk.claimed = true;
     1
 }

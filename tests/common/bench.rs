@@ -114,6 +114,7 @@ impl Bench {
             attachment: Attachment {
                 slot,
                 ifindex: 0,
+                namespace: 0,
                 mac: [0; 6],
                 side,
                 mode: Mode::Tc,

@@ -10,7 +10,7 @@ use sg_tests::{
     bench::Hook,
     packet::{
         Packet, Payload,
-        tcp::{ACK, SYN, SYN_ACK},
+        tcp::{ACK, RST, SYN, SYN_ACK},
     },
     rig::{Rig, Variant, dropped, passes},
 };
@@ -97,4 +97,20 @@ fn p16_trap21_trap22_a_flood_displaces_only_its_like() {
     }
     assert_eq!(rig.judge_frame(Ingress, &tcp(&rig, Ingress, far(1), ACK, (2, 6))), passes(Tracked));
     assert!(connect(&rig, far(2)), "and new connections are taken");
+}
+
+#[test]
+fn p16_one_client_that_reconnects_all_the_time_does_not_fill_the_table() {
+    let mut rig = rig();
+    rig.allow("ingress", "tcp", Some("22"), "100.64.0.0/10");
+    // More handshakes of one tuple than the table has places; each ends by an RST, so that the next begins anew.
+    for n in 0..MAX_ESTABLISHED_V4 + 100 {
+        assert!(connect(&rig, far(1)), "handshake {n}");
+        let reset = tcp(&rig, Ingress, far(1), RST, (2, 0));
+        assert_eq!(rig.bench.run(rig.eni, Hook::Tc, Ingress, &reset), Some(true));
+    }
+    assert_eq!(rig.bench.entries(), 1);
+    for n in 0..1_000 {
+        assert!(connect(&rig, far(2 + n)), "another client {n}");
+    }
 }

@@ -45,6 +45,7 @@ impl Fixture {
         let attachment = Attachment {
             slot,
             ifindex: 1,
+            namespace: 0,
             mac: [0; 6],
             side: Side::Host,
             mode: Mode::Tc,
@@ -85,7 +86,7 @@ impl Fixture {
 }
 
 #[test]
-fn t11_untracked_is_what_is_open_both_ways_in_its_family() {
+fn trap35_t10_t11_untracked_is_what_is_open_both_ways_in_its_family() {
     let (mut f, _) = Fixture::with_t11_rules();
     let policy = f.policy(0);
     assert_eq!(policy.open_in[0][0].ranges(), [(80, 80)]);
@@ -135,7 +136,7 @@ fn t12_open_rules_may_come_from_different_groups() {
 }
 
 #[test]
-fn trap_28_a_reference_to_an_empty_or_unknown_group_matches_nobody() {
+fn trap28_a_reference_to_an_empty_or_unknown_group_matches_nobody() {
     let mut f = Fixture::new();
     let (g, empty) = (f.group(), f.group());
     f.rule(g, Direction::Ingress, Traffic::All, &empty.to_string());

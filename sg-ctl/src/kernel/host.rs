@@ -59,10 +59,12 @@ impl Host {
     /// `IncompatibleDatapath` where it is of another version.
     pub fn open(dir: &Path) -> Result<Option<Self>> {
         use std::io::ErrorKind;
-        match fs::metadata(dir.join("maps/STATE")) {
+        match fs::metadata(dir.join("clock")) {
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(None);
+                if !dir.join("maps").exists() {
+                    return Ok(None);
+                }
             }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 let message = format!("cannot read {}; run sg-ctl as root", dir.display());
@@ -72,8 +74,11 @@ impl Host {
         }
         super::bpffs::check_owner(dir)?;
         let lock = lock(dir)?;
-        // Another command may have detached the last interface while this one waited.
-        if !dir.join("maps/STATE").exists() {
+        // The clock is pinned last and removed first: what lacks it was cut off while it was made or taken away, and
+        // nothing is attached. (Or another command took it away while this one waited.)
+        if !dir.join("clock").exists() {
+            remove_pins(&dir.join("maps"))?;
+            remove_pins(&dir.join("interfaces"))?;
             return Ok(None);
         }
         Self::from_pins(dir, lock).map(Some)

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     compile::{Image, InterfacePolicy, Net, Permission, Ports, Table},
-    error::Result,
+    error::{Refusal, Result, os_error},
 };
 use anyhow::Context;
 use sg_common::{
@@ -54,8 +54,8 @@ impl Host {
         for (slot, policy) in &image.policies {
             rows[usize::from(*slot)] = build.row(policy)?;
         }
-        self.write(&mut build, generation).context("cannot write the policy into the kernel")?;
-        self.write_rows(generation, &rows, image).context("cannot write the policy into the kernel")?;
+        self.write(&mut build, generation).map_err(explain_write)?;
+        self.write_rows(generation, &rows, image).map_err(explain_write)?;
         Ok(Prepared { generation })
     }
 
@@ -64,8 +64,9 @@ impl Host {
     /// # Errors
     /// Where the kernel refuses the write, in which case the old generation stays.
     pub fn go_live(&self, prepared: Prepared, revision: u64) -> Result<()> {
-        self.state.set(&STATE_REVISION, &revision)?;
-        self.state.set(&STATE_GENERATION, &prepared.generation).context("cannot put the policy in force")
+        self.state.set(&STATE_GENERATION, &prepared.generation).context("cannot put the policy in force")?;
+        // Last: whoever is cut off in between finds the host out of step, and builds anew.
+        self.state.set(&STATE_REVISION, &revision).context("cannot write the revision")
     }
 
     /// After a flip: voids the entries of flows that are untracked now (P-3a) and frees what the old generation alone
@@ -76,8 +77,9 @@ impl Host {
     pub fn settle(&self, before: &Image, after: &Image) -> Result<()> {
         let live = self.generation()?;
         self.quiesce(live)?;
-        if before.is_opened_by(after) {
-            self.sweep(after)?;
+        // Generations count up by one: another distance says that an earlier clean-up was cut off.
+        if self.cell(STATE_SWEPT)? + 1 != live || before.is_opened_by(after) {
+            super::sweep::untracked(self, after).context("cannot sweep the flow table")?;
         }
         self.state.set(&STATE_SWEPT, &live)?;
         let [mut sets, mut classes, mut tables] = self.ledgers()?;
@@ -92,12 +94,14 @@ impl Host {
         Ok(self.cell(STATE_SWEPT)? != self.generation()?)
     }
 
-    /// Voids the entries of flows that `image` lets through untracked.
+    /// Makes up for that: voids the entries of flows that the live generation, compiled as `image`, lets through
+    /// untracked.
     ///
     /// # Errors
     /// Where the kernel refuses.
     pub fn sweep(&self, image: &Image) -> Result<()> {
-        super::sweep::untracked(self, image).context("cannot sweep the flow table")
+        super::sweep::untracked(self, image).context("cannot sweep the flow table")?;
+        Ok(self.state.set(&STATE_SWEPT, &self.generation()?)?)
     }
 
     /// Waits until no packet holds a generation older than `live`.
@@ -213,6 +217,17 @@ impl Host {
         let rows: Vec<_> = (first..).zip(rows.iter().copied()).collect();
         self.policies.set_all(&rows)?;
         Ok(())
+    }
+}
+
+/// A map that is full has its own sentence.
+fn explain_write(error: anyhow::Error) -> anyhow::Error {
+    match os_error(&error) {
+        Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM) => {
+            let message = "the policy of this host holds more addresses or prefixes than the kernel's maps";
+            Refusal::new("ResourceLimitExceeded", message).into()
+        }
+        _ => error.context("cannot write the policy into the kernel"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -29,6 +29,7 @@ const LINK_DETACH: i64 = 34;
 
 /// `BPF_MAP_TYPE_ARRAY`
 pub const MAP_TYPE_ARRAY: u32 = 2;
+const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 
 /// One call. `attr` is a live, initialised prefix of `union bpf_attr`, and every pointer in it is valid for the length
 /// that the command and the map's sizes say.
@@ -340,9 +341,44 @@ pub fn test_run(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<u32> {
 }
 
 /// Waits until every program that runs now has ended: membarrier(2)'s global command waits for an RCU grace period
-/// (kernel/sched/membarrier.c), within which programs run.
+/// (kernel/sched/membarrier.c), within which programs run. Kernels with `nohz_full` processors refuse it.
 pub fn wait_for_grace_period() -> io::Result<()> {
     // SAFETY: no pointers.
     let result = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result >= 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ENOSYS) => wait_by_map_of_maps(),
+        _ => Err(error),
+    }
+}
+
+/// The same by another way: an update of an array of maps returns only after a grace period, so that no program holds
+/// the old inner map (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
+fn wait_by_map_of_maps() -> io::Result<()> {
+    let inner = map_create(MAP_TYPE_ARRAY, 4, 4, 1, "SG_WAIT_INNER")?;
+    let mut attr = CreateAttr {
+        map_type: MAP_TYPE_ARRAY_OF_MAPS,
+        key_size: 4,
+        value_size: 4,
+        max_entries: 1,
+        inner_map_fd: inner.as_raw_fd() as u32,
+        ..CreateAttr::default()
+    };
+    // SAFETY: no pointers.
+    let outer = unsafe { bpf(MAP_CREATE, &mut attr) }.map(own)?;
+    map_update(outer.as_fd(), &0u32.to_ne_bytes(), &inner.as_raw_fd().to_ne_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_wait_for_a_grace_period_work() {
+        wait_for_grace_period().unwrap();
+        wait_by_map_of_maps().unwrap();
+    }
 }

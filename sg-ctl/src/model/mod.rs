@@ -82,6 +82,9 @@ pub struct Attachment {
     pub slot: u16,
     /// The kernel's index when it was attached.
     pub ifindex: u32,
+    /// Inode of the network namespace that it was attached in: names and indices repeat across namespaces.
+    #[serde(default)]
+    pub namespace: u64,
     /// Link-layer address when it was attached; all zero for devices without one.
     pub mac: [u8; 6],
     /// Which end of the link this machine is.

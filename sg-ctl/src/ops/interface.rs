@@ -173,6 +173,7 @@ pub(crate) mod tests {
         let attachment = Attachment {
             slot: 0,
             ifindex: 2,
+            namespace: 0,
             mac: [2, 0, 0, 0, 0, 1],
             side: Side::Host,
             mode: Mode::Generic,

@@ -17,6 +17,9 @@ pub struct Snapshot {
     pub state: State,
     /// Counts the commits; 0 is a store that nobody has written yet.
     pub revision: u64,
+    /// Which store this is, drawn at random when it was made: what is enforced belongs to one store. 0 is a store that
+    /// does not exist yet.
+    pub store_id: u64,
 }
 
 /// A place that keeps a [`State`].

@@ -89,7 +89,16 @@ impl Store for SqliteStore {
             self.create_file()?;
             let connection = self.connect()?;
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            let snapshot = load(&connection)?;
+            let mut snapshot = load(&connection)?;
+            if snapshot.store_id == 0 {
+                // A new store gets its name before anything else happens under it.
+                snapshot.store_id = rand::random_range(1..=u64::MAX);
+                create_tables(&connection)?;
+                set_meta(&connection, "revision", snapshot.revision)?;
+                set_meta(&connection, "store_id", snapshot.store_id)?;
+                connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
+                snapshot = load(&connection)?;
+            }
             Ok(SqliteTransaction { path: self.path.clone(), connection, snapshot })
         };
         let transaction = begin().map_err(|error| self.explain(error))?;
@@ -170,7 +179,11 @@ fn load(connection: &Connection) -> Result<Snapshot> {
              or a later one"
         );
     }
-    Ok(Snapshot { state: load_state(connection)?, revision: meta(connection, "revision")? })
+    Ok(Snapshot {
+        state: load_state(connection)?,
+        revision: meta(connection, "revision")?,
+        store_id: meta(connection, "store_id")?,
+    })
 }
 
 /// Names of the kinds in the table. Never changed, since files hold them.

@@ -144,6 +144,7 @@ fn interface(number: u32, addresses: Vec<IpAddr>) -> Interface {
     let attachment = Attachment {
         slot: 1,
         ifindex: 1,
+        namespace: 0,
         mac: OWN_MAC,
         side: Side::Host,
         mode: Mode::Tc,
