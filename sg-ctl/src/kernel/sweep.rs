@@ -7,6 +7,7 @@ use sg_common::{
     flow::{Flow, FlowKey4, FlowKey6, KeyHead},
     mark,
     policy::COUNTERS_PER_INTERFACE,
+    track::{Clock, is_live},
     wire::protocol,
 };
 use std::io;
@@ -60,25 +61,24 @@ struct Seen<'a> {
 }
 
 /// Voids the entries of flows that the image lets through untracked: they have no claim on their old entry any more.
-/// A UDP flow keeps the mark of an untracked one, so that its answering end cannot revive it later (P-3).
+/// A live UDP flow keeps the mark of an untracked one, so that its answering end cannot revive it later (P-3).
 pub fn untracked(host: &Host, image: &Image) -> anyhow::Result<()> {
+    let (now, hz) = host.now()?;
+    let clock = Clock { now, hz, second_shift: 0 };
     let mut voided: Vec<(Direction, mark::Place)> = Vec::new();
     remove(host, |seen| {
         let Some(policy) = image.policies.get(&seen.head.slot) else { return false };
         if !is_covered(policy, seen.family, seen.head, seen.flow) {
             return false;
         }
-        if seen.head.protocol == protocol::UDP {
+        let timeouts = policy.timeouts.into();
+        if seen.head.protocol == protocol::UDP && is_live(seen.flow, seen.head, &timeouts, &clock) {
             let (slot, local, remote) =
                 (u32::from(seen.head.slot), seen.head.local_port, seen.head.remote_port);
             voided.push((started(seen.flow), mark::tuple_place(seen.addresses, slot, local, remote)));
         }
         true
     })?;
-    if voided.is_empty() {
-        return Ok(());
-    }
-    let (now, hz) = host.now()?;
     for (start, place) in voided {
         let index = mark::block_index(start, &place);
         if let Some(mut block) = host.marks.get(&index)? {

@@ -176,6 +176,12 @@ pub struct Timeouts {
     pub udp_stream: u32,
 }
 
+impl From<Timeouts> for sg_common::track::Timeouts {
+    fn from(set: Timeouts) -> Self {
+        Self { tcp_established: set.tcp_established, udp: set.udp, udp_stream: set.udp_stream }
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         use sg_common::limits;

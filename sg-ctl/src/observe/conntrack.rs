@@ -11,7 +11,7 @@ use crate::{
 use sg_common::{
     Direction,
     flow::{Flow, KeyHead, flag, state},
-    track::{self, Clock, Timeouts},
+    track::{self, Clock},
     wire::protocol,
 };
 use std::{
@@ -82,9 +82,7 @@ impl Reader<'_> {
         {
             return None;
         }
-        let set = eni.attachment.timeouts.in_force();
-        let timeouts =
-            Timeouts { tcp_established: set.tcp_established, udp: set.udp, udp_stream: set.udp_stream };
+        let timeouts = eni.attachment.timeouts.in_force().into();
         if !track::is_live(flow, head, &timeouts, &self.clock) {
             return None;
         }
