@@ -228,22 +228,22 @@ fn a_device_that_went_away_can_be_detached() {
 }
 
 #[test]
-fn every_mode_judges_tc() {
+fn trap38_every_mode_judges_tc() {
     mode_judges("tc", "tc");
 }
 
 #[test]
-fn every_mode_judges_generic() {
+fn trap38_every_mode_judges_generic() {
     mode_judges("generic", "generic");
 }
 
 #[test]
-fn every_mode_judges_native() {
+fn trap38_every_mode_judges_native() {
     mode_judges("native", "native");
 }
 
 #[test]
-fn every_mode_judges_auto() {
+fn trap38_every_mode_judges_auto() {
     // Native XDP costs throughput on a veth.
     mode_judges("auto", "tc");
 }
@@ -271,12 +271,12 @@ fn mode_judges(asked: &str, got: &str) {
 }
 
 #[test]
-fn a_super_packet_counts_its_segments_tc() {
+fn trap45_a_super_packet_counts_its_segments_tc() {
     counts_segments("tc");
 }
 
 #[test]
-fn a_super_packet_counts_its_segments_native() {
+fn trap45_a_super_packet_counts_its_segments_native() {
     counts_segments("native");
 }
 

@@ -240,7 +240,7 @@ fn t17_t18_other_protocols_are_let_back_from_the_same_address_only() {
 }
 
 #[test]
-fn nothing_comes_in_without_a_rule() {
+fn t3_t30_nothing_comes_in_without_a_rule_and_nobody_is_told() {
     let lab = Lab::attached(&[]);
     for family in FAMILIES {
         let ((), counted) = lab.ctl.counting(|| lab.refuses(family.admin, family.host, 22));
@@ -272,7 +272,7 @@ fn nothing_goes_out_without_a_rule() {
 }
 
 #[test]
-fn an_outbound_rule_admits_its_destination_and_port_only() {
+fn t5_an_outbound_rule_admits_its_destination_and_port_only() {
     let lab = Lab::attached_bare(&[
         "egress --protocol tcp --port 443 --cidr 203.0.113.1/32",
         "egress --protocol tcp --port 443 --cidr 2001:db8::1/128",
@@ -308,7 +308,7 @@ fn p10_address_resolution_needs_no_rule() {
 }
 
 #[test]
-fn a_reference_to_a_group_admits_its_members() {
+fn t13_t42_p17_a_reference_to_a_group_admits_its_members() {
     let lab = Lab::new();
     lab.ctl.group("app", &[]);
     lab.ctl.group("rest", &[]);
@@ -337,7 +337,7 @@ fn a_reference_to_a_group_admits_its_members() {
 }
 
 #[test]
-fn members_of_the_default_group_talk_to_each_other_and_to_nobody_else() {
+fn t4_members_of_the_default_group_talk_to_each_other_and_to_nobody_else() {
     let lab = Lab::new();
     lab.attach("");
     let clients = lab.ctl.in_netns(lab.client.name());

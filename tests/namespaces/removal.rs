@@ -349,7 +349,7 @@ fn t16_the_hosts_own_ping_is_answered_without_inward_rule() {
 }
 
 #[test]
-fn a_command_returns_when_its_change_is_enforced() {
+fn t6_a_command_returns_when_its_change_is_enforced() {
     let lab = Lab::attached(&[]);
     for _ in 0..10 {
         lab.ctl.add_rules("web", &["ingress --protocol udp --port 53 --cidr 0.0.0.0/0"]);

@@ -9,7 +9,10 @@ use sg_common::{
 };
 use sg_ctl::model::{Options, Side};
 use sg_tests::{
-    packet::{Packet, Payload},
+    packet::{
+        Packet, Payload,
+        tcp::{SYN, SYN_ACK},
+    },
     rig::{Rig, dropped, in_all_variants, in_all_variants_with, passes},
 };
 use std::net::IpAddr;
@@ -30,7 +33,7 @@ fn arp(sender: [u8; 4]) -> Vec<u8> {
 }
 
 #[test]
-fn trap44_arp_passes_and_a_guest_may_not_lie_in_it() {
+fn trap44_n12_p10_arp_passes_and_a_guest_may_not_lie_in_it() {
     in_all_variants(|rig| {
         if rig.variant.v6 {
             return;
@@ -46,7 +49,7 @@ fn trap44_arp_passes_and_a_guest_may_not_lie_in_it() {
 }
 
 #[test]
-fn p10_dhcp_by_direction_and_switchable() {
+fn n2_p10_dhcp_by_direction_and_switchable() {
     for off in [false, true] {
         in_all_variants_with(Options { no_exempt_dhcp: off, ..Options::default() }, |rig| {
             let variant = rig.variant;
@@ -68,7 +71,7 @@ fn p10_dhcp_by_direction_and_switchable() {
 }
 
 #[test]
-fn t40_p10_neighbour_discovery_on_the_link_only() {
+fn trap44_n12_t40_p10_neighbour_discovery_on_the_link_only() {
     in_all_variants(|rig| {
         if !rig.variant.v6 {
             return;
@@ -125,20 +128,87 @@ fn p10_non_ip_pass_admits_other_ethertypes_on_the_host_side() {
     });
 }
 
+/// Every service address with its protocol (P-10).
+const SERVICES: [(&str, Service, u16); 13] = [
+    ("169.254.169.253", Service::Udp, 53),
+    ("169.254.169.253", Service::Tcp, 53),
+    ("fd00:ec2::253", Service::Udp, 53),
+    ("fd00:ec2::253", Service::Tcp, 53),
+    ("169.254.169.254", Service::Tcp, 80),
+    ("fd00:ec2::254", Service::Tcp, 80),
+    ("169.254.170.2", Service::Tcp, 80),
+    ("169.254.169.250", Service::Tcp, 1688),
+    ("169.254.169.251", Service::Tcp, 1688),
+    ("169.254.169.123", Service::Udp, 123),
+    ("fd00:ec2::123", Service::Udp, 123),
+    // Neighbours that are none.
+    ("169.254.169.252", Service::Nobody, 53),
+    ("fd00:ec2::252", Service::Nobody, 53),
+];
+
+#[derive(Clone, Copy, PartialEq)]
+enum Service {
+    Tcp,
+    Udp,
+    Nobody,
+}
+
 #[test]
-fn n1_n6_service_addresses_are_reached_without_a_rule_and_start_nothing() {
+fn n1_n3_n4_n5_n6_service_addresses_are_reached_without_a_rule_and_start_nothing() {
     in_all_variants(|rig| {
         rig.revoke_all();
-        let resolver: IpAddr =
-            if rig.variant.v6 { "fd00:ec2::253" } else { "169.254.169.253" }.parse().unwrap();
-        let udp = Payload::Udp { source: 50_000, destination: 53 };
-        let outward = rig.packet(Egress, resolver, udp.clone());
-        let inward = rig.packet(Ingress, resolver, udp);
-        assert_eq!(rig.judge(Ingress, &inward), dropped(NoRule), "starts inward");
-        assert_eq!(rig.judge(Egress, &outward), passes(New), "tracked like any flow");
-        assert_eq!(rig.judge(Ingress, &inward), passes(Tracked));
-        let other = rig.packet(Egress, resolver, Payload::Udp { source: 50_000, destination: 54 });
-        assert_eq!(rig.judge(Egress, &other), dropped(NoRule));
+        for (port, (address_text, service, open)) in (50_000..).zip(SERVICES) {
+            let address: IpAddr = address_text.parse().unwrap();
+            if address.is_ipv6() != rig.variant.v6 {
+                continue;
+            }
+            let udp = |remote| Payload::Udp { source: port, destination: remote };
+            let tcp = |remote, flags| Payload::Tcp {
+                source: port,
+                destination: remote,
+                flags,
+                sequence: 1,
+                acknowledgement: 1,
+            };
+            let judge = |direction, payload| rig.judge(direction, &rig.packet(direction, address, payload));
+            // The resolver is in the list twice, and answers by both.
+            let is_open = |by| SERVICES.contains(&(address_text, by, open));
+            let admitted = |yes| if yes { passes(New) } else { dropped(NoRule) };
+            assert_eq!(judge(Ingress, udp(open)), dropped(NoRule), "{address}: nothing starts inward");
+            assert_eq!(judge(Ingress, tcp(open, SYN)), dropped(NoRule), "{address}");
+            assert_eq!(judge(Egress, udp(open)), admitted(is_open(Service::Udp)), "{address}");
+            assert_eq!(judge(Egress, tcp(open, SYN)), admitted(is_open(Service::Tcp)), "{address}");
+            for other in [open - 1, open + 1] {
+                assert_eq!(judge(Egress, udp(other)), dropped(NoRule), "{address} port {other}");
+                assert_eq!(judge(Egress, tcp(other, SYN)), dropped(NoRule), "{address} port {other}");
+            }
+            // Tracked like any flow: the answer comes in through the table.
+            match service {
+                Service::Udp => assert_eq!(judge(Ingress, udp(open)), passes(Tracked), "{address}"),
+                Service::Tcp => assert_eq!(judge(Ingress, tcp(open, SYN_ACK)), passes(Tracked), "{address}"),
+                Service::Nobody => {}
+            }
+        }
+    });
+}
+
+#[test]
+fn n11_the_exemption_of_service_addresses_can_be_switched_off() {
+    in_all_variants_with(Options { no_exempt_link_local: true, ..Options::default() }, |rig| {
+        rig.revoke_all();
+        for (address, _, port) in SERVICES {
+            let address: IpAddr = address.parse().unwrap();
+            if address.is_ipv6() != rig.variant.v6 {
+                continue;
+            }
+            let udp = Payload::Udp { source: 50_000, destination: port };
+            let (flags, sequence, acknowledgement) = (SYN, 1, 0);
+            let tcp = Payload::Tcp { source: 50_000, destination: port, flags, sequence, acknowledgement };
+            for payload in [udp, tcp] {
+                let packet = rig.packet(Egress, address, payload);
+                assert_eq!(rig.judge(Egress, &packet), dropped(NoRule), "{address}");
+            }
+        }
     });
 }
 

@@ -41,7 +41,7 @@ fn trap8_p13_two_vlan_tags_are_looked_through_and_a_third_is_malformed() {
 }
 
 #[test]
-fn trap6_ipv4_options_move_the_ports() {
+fn trap4_trap6_options_and_extension_headers_move_the_ports() {
     in_all_variants(|rig| {
         if rig.variant.v6 {
             return extension_headers_move_the_ports(rig);

@@ -2,6 +2,7 @@
 //! both families, both hooks and both sides; names carry the numbers of semantics.md and of the traps in anchors.md.
 
 mod budgets;
+mod documented;
 mod exempt;
 mod icmp;
 mod layers;

@@ -51,7 +51,7 @@ impl Dice {
 fn seeds(local4: Ipv4Addr, local6: Ipv6Addr) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
     let router4 = IpAddr::from([198, 51, 100, 7]);
-    let router6: IpAddr = "fe80::1".parse().unwrap();
+    let router6: IpAddr = "fe80::1".parse().expect("an address");
     for (near, far) in [(IpAddr::V4(local4), router4), (local6.into(), router6)] {
         let payloads = [
             Payload::Udp { source: 68, destination: 67 },
@@ -218,7 +218,7 @@ fn is_exempt6(direction: Direction, frame: &[u8], at: usize) -> Option<bool> {
 /// Sends frames through a program; says how many there were and how many passed.
 fn throw(rig: &Rig, seed: u64, hook: Hook, direction: Direction) -> (u32, u32) {
     let IpAddr::V4(local4) = rig.local else { panic!("the rig is one of IPv4") };
-    let seeds = seeds(local4, "2001:db8::1".parse().unwrap());
+    let seeds = seeds(local4, "2001:db8::1".parse().expect("an address"));
     let mut dice = Dice(seed);
     let (mut count, mut passed) = (0, 0);
     let start = Instant::now();

@@ -193,3 +193,36 @@ fn p20_more_addresses_than_a_row_holds_are_still_checked() {
         }
     }
 }
+
+#[test]
+fn t2_each_interface_has_its_own_set_of_groups() {
+    let mut bench = Bench::new();
+    for name in ["web", "db"] {
+        ops::group::create(&mut bench.state, &ops::group::Create::new(name, "test")).unwrap();
+        let port = if name == "web" { "80" } else { "5432" };
+        let content = ops::rule::Content {
+            direction: sg_ctl::model::Direction::Ingress,
+            protocol: "tcp".to_owned(),
+            port: Some(port.to_owned()),
+            icmp_type: None,
+            icmp_code: None,
+            cidrs: vec!["198.51.100.0/24".to_owned()],
+            source_groups: Vec::new(),
+            description: None,
+        };
+        ops::rule::add(&mut bench.state, name, &content).unwrap();
+    }
+    let locals = [1, 2, 3].map(|n| IpAddr::from([10, 0, 0, n]));
+    let sets: [&[&str]; 3] = [&["web"], &["db"], &["web", "db"]];
+    let enis = [0, 1, 2].map(|n| bench.interface(Side::Host, sets[n], &[locals[n]], Options::default()));
+    bench.install();
+    for (n, eni) in enis.into_iter().enumerate() {
+        for (port, group) in [(80, "web"), (5432, "db")] {
+            let (sequence, acknowledgement) = (1, 0);
+            let tcp = Payload::Tcp { source: 9, destination: port, flags: SYN, sequence, acknowledgement };
+            let packet = Packet::new(IpAddr::from([198, 51, 100, 7]), locals[n], tcp).frame();
+            let expected = if sets[n].contains(&group) { passes(New) } else { dropped(NoRule) };
+            assert_eq!(bench.judge(eni, Hook::Tc, Ingress, &packet), Some(expected), "{n} {port}");
+        }
+    }
+}

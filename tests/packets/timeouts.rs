@@ -13,7 +13,8 @@ use sg_tests::{
 const SSH: (u16, u16) = (22, 40_000);
 
 fn set(rig: &mut Rig, timeouts: TimeoutSettings) {
-    rig.bench.state.interfaces.get_mut(&rig.eni).unwrap().attachment.timeouts = timeouts;
+    let interface = rig.bench.state.interfaces.get_mut(&rig.eni).expect("the rig's interface");
+    interface.attachment.timeouts = timeouts;
     rig.bench.install();
 }
 

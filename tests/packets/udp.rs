@@ -43,7 +43,7 @@ fn p6_one_request_and_response_live_30_seconds_a_stream_180() {
 }
 
 #[test]
-fn t18_another_protocol_is_tracked_by_addresses_and_number_for_600_seconds() {
+fn p9_t17_t18_another_protocol_is_tracked_by_addresses_and_number_for_600_seconds() {
     in_all_variants(|rig| {
         let gre = Payload::Raw { protocol: 47, bytes: vec![0; 16] };
         let from = |rig: &sg_tests::rig::Rig, far| rig.judge(Ingress, &rig.packet(Ingress, far, gre.clone()));
@@ -84,5 +84,21 @@ fn t1_overlapping_rules_add_up_and_the_longest_prefix_does_not_hide_the_shorter(
         }
         let stranger = rig.packet(Ingress, rig.stranger, Payload::Udp { source: 4000, destination: 7 });
         assert_eq!(rig.judge(Ingress, &stranger), dropped(NoRule));
+    });
+}
+
+#[test]
+fn t15_a_flow_is_its_protocol_addresses_and_ports() {
+    in_all_variants(|rig| {
+        let (local, remote) = PORTS;
+        assert_eq!(rig.udp(Egress, PORTS), passes(New));
+        for ports in [(local, remote + 1), (local + 1, remote), (remote, local)] {
+            assert_eq!(rig.udp(Ingress, ports), dropped(NoRule), "{ports:?}");
+        }
+        let answer = Payload::Udp { source: local, destination: remote };
+        let stranger = rig.packet(Ingress, rig.stranger, answer);
+        assert_eq!(rig.judge(Ingress, &stranger), dropped(NoRule), "another address");
+        assert_eq!(rig.tcp(Ingress, PORTS, 16, 1, 1), dropped(NoConnection), "another protocol");
+        assert_eq!(rig.udp(Ingress, PORTS), passes(Tracked));
     });
 }

@@ -13,7 +13,7 @@ const WEB: (u16, u16) = (80, 40_000);
 const DNS: (u16, u16) = (53, 40_000);
 
 #[test]
-fn t8_open_both_ways_is_untracked_and_makes_no_entry() {
+fn t8_t27_open_both_ways_is_untracked_and_makes_no_entry() {
     in_all_variants(|rig| {
         let world = rig.world();
         rig.allow("ingress", "tcp", Some("80"), &world);
