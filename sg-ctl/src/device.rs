@@ -8,7 +8,7 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use netlink_packet_route::{
     address::{AddressAttribute, AddressFlags, AddressScope},
-    link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkXdp},
+    link::{LinkAttribute, LinkInfo, LinkLayerType, LinkXdp},
 };
 use rtnetlink::Handle;
 use std::{collections::BTreeSet, net::IpAddr};
@@ -111,7 +111,7 @@ async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
             }
             LinkAttribute::LinkInfo(infos) => {
                 device.kind = infos.into_iter().find_map(|info| match info {
-                    LinkInfo::Kind(kind) => Some(kind_name(&kind)),
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
                     _ => None,
                 });
             }
@@ -126,10 +126,6 @@ async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
     }
     device.addresses = addresses(handle, device.ifindex).await?;
     Ok(Some(device))
-}
-
-fn kind_name(kind: &InfoKind) -> String {
-    kind.to_string()
 }
 
 fn layer(kind: LinkLayerType) -> Layer {

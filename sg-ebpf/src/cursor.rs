@@ -65,8 +65,8 @@ fn bounded(offset: usize) -> usize {
 }
 
 /// Makes the compiler read memory anew, so that what it stored before comes back as numbers of which the verifier
-/// knows nothing. Without it every path through the parser is followed to the end of the pipeline: 500,000
-/// instructions instead of 50,000.
+/// knows nothing. Without it every path through the parser is followed to the end of the pipeline: the
+/// verifier processed 518,000 instructions of the TC program before, and 105,000 with the three uses of it.
 #[inline(always)]
 pub fn forget_registers() {
     // SAFETY: changes nothing. It must be an instruction: an empty `asm!` leaves two lines on one offset in the BTF,

@@ -296,12 +296,6 @@ pub fn link_detach(fd: BorrowedFd<'_>) -> io::Result<()> {
     unsafe { bpf(LINK_DETACH, &mut attr) }.map(drop)
 }
 
-/// Id of a program.
-pub fn program_id(fd: BorrowedFd<'_>) -> io::Result<u32> {
-    // struct bpf_prog_info: type, id, …
-    Ok(info::<2>(fd)?[1])
-}
-
 #[repr(C)]
 #[derive(Default)]
 struct TestRunAttr {
