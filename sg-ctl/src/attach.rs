@@ -108,7 +108,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
         vpc,
         groups: ops::interface::resolve_groups(&state, vpc, &request.groups)?,
         addresses: given.unwrap_or_else(|| device.addresses.clone()),
-        attachment: Attachment {
+        attachment: Some(Attachment {
             slot: free_slot(&state)?,
             ifindex: device.ifindex,
             namespace,
@@ -119,7 +119,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             options: request.options,
             timeouts: TimeoutSettings::default(),
             attached_since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
-        },
+        }),
     };
     let id = eni.id;
     state.interfaces.insert(id, eni);
@@ -163,14 +163,15 @@ fn put_in_force(
     // One that was recorded and is not enforced any more may have left half of its programs.
     links::reap(host, |eni| is_known(state, eni))?;
     let (old, new) = (compile(before), compile(state));
-    let eni = state.interfaces.get_mut(&id).context("the interface was just added")?;
-    crate::kernel::sweep_interface(host, eni.attachment.slot)?;
+    let attachment = state.interfaces.get_mut(&id).and_then(|eni| eni.attachment.as_mut());
+    let attachment = attachment.context("the interface was just added")?;
+    crate::kernel::sweep_interface(host, attachment.slot)?;
     // No store has this state yet: who is cut off here leaves the host out of step.
     host.go_live(host.build(&new)?, REVISION_NONE)?;
     enforced.settle(&old, &new);
 
     let constants = Constants {
-        slot: eni.attachment.slot,
+        slot: attachment.slot,
         guest: request.side == Side::Guest,
         no_link_layer: device.layer == Layer::Network,
         hz: u32::try_from(host.cell(STATE_HZ)?).context("the clock's rate")?,
@@ -182,8 +183,8 @@ fn put_in_force(
             netns::within(ctx.netns.as_deref(), || links::attach(host, id, device.ifindex, mode, &constants));
         match attached {
             Ok(()) => {
-                eni.attachment.mode = mode;
-                eni.attachment.mode_reason = reason.to_owned();
+                attachment.mode = mode;
+                attachment.mode_reason = reason.to_owned();
                 return Ok(());
             }
             Err(error) => last = Some(error),
@@ -288,7 +289,8 @@ fn given_addresses(request: &AttachRequest) -> Result<Option<Vec<IpAddr>>> {
 }
 
 fn recorded(state: &State, netns: Option<&str>, name: &str) -> Option<EniId> {
-    ops::interface::find(state, netns, name).ok()
+    let id = ops::interface::find(state, netns, name).ok()?;
+    state.attached().find(|(eni, _)| eni.id == id).map(|(eni, _)| eni.id)
 }
 
 /// A device is judged once, by whatever name its namespace was given.
@@ -299,8 +301,8 @@ fn refuse_if_enforced(
     device: &Device,
 ) -> Result<()> {
     let is_it =
-        |eni: &&Interface| (eni.attachment.namespace, eni.attachment.ifindex) == (namespace, device.ifindex);
-    let (Some(enforced), Some(eni)) = (enforced, state.interfaces.values().find(is_it)) else {
+        |(_, how): &(&Interface, &Attachment)| (how.namespace, how.ifindex) == (namespace, device.ifindex);
+    let (Some(enforced), Some((eni, _))) = (enforced, state.attached().find(is_it)) else {
         return Ok(());
     };
     if !links::is_attached(&enforced.host, eni.id, device.ifindex) {
@@ -317,7 +319,7 @@ fn refuse_if_enforced(
 }
 
 fn free_slot(state: &State) -> Result<u16> {
-    let taken: BTreeSet<u16> = state.interfaces.values().map(|eni| eni.attachment.slot).collect();
+    let taken: BTreeSet<u16> = state.attached().map(|(_, how)| how.slot).collect();
     (0..MAX_INTERFACES as u16).find(|slot| !taken.contains(slot)).ok_or_else(|| {
         let message = format!("this host enforces {MAX_INTERFACES} interfaces already, which is all it can");
         Refusal::new("ResourceLimitExceeded", message).into()
@@ -335,18 +337,24 @@ pub fn detach(ctx: &Context, name: &str) -> Result<EniId> {
     let id = ops::interface::find(&before, ctx.netns.as_deref(), name)?;
     let mut state = before.clone();
     let eni = state.interfaces.remove(&id).context("the interface was just found")?;
+    let Some(attachment) = eni.attachment else {
+        let message = format!(
+            "{name} is registered as a member only and not attached; 'sg-ctl interface deregister {name}' removes it"
+        );
+        return Err(Refusal::new("IncorrectState", message).into());
+    };
     let revision = transaction.commit(&state)?;
     let Some(enforced) = enforced else { return Ok(id) };
 
     let host = &enforced.host;
     links::reap(host, |eni| is_known(&state, eni))?;
-    if state.interfaces.is_empty() {
+    if state.attached().next().is_none() {
         enforced.host.remove()?;
         return Ok(id);
     }
     let (old, new) = (compile(&before), compile(&state));
     host.go_live(host.build(&new)?, revision)?;
     enforced.settle(&old, &new);
-    crate::kernel::sweep_interface(host, eni.attachment.slot)?;
+    crate::kernel::sweep_interface(host, attachment.slot)?;
     Ok(id)
 }

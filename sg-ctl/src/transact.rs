@@ -75,7 +75,7 @@ impl Enforced {
         let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(None) };
         claim(&host, snapshot.store_id)?;
         links::reap(&host, |eni| is_known(&snapshot.state, eni))?;
-        if snapshot.state.interfaces.is_empty() {
+        if snapshot.state.attached().next().is_none() {
             host.remove()?;
             return Ok(None);
         }
@@ -115,9 +115,9 @@ pub(crate) fn claim(host: &Host, store_id: u64) -> Result<()> {
     }
 }
 
-/// Whether an interface of that id is in the state.
+/// Whether an interface of that id is in the state, to be enforced on this host.
 pub(crate) fn is_known(state: &State, eni: &str) -> bool {
-    eni.parse().is_ok_and(|id| state.interfaces.contains_key(&id))
+    eni.parse().is_ok_and(|id| state.interfaces.get(&id).is_some_and(|eni| !eni.is_registered()))
 }
 
 /// The state as the next command would see it, the default VPC included.
@@ -136,14 +136,18 @@ pub fn view(ctx: &Context) -> Result<State> {
 /// Brings the addresses of attached interfaces in step with the kernel (P-17). Where the device is gone or is another by
 /// now, nobody is a member by its addresses any more: somebody else may have them.
 fn refresh_addresses(state: &mut State) {
-    for eni in state.interfaces.values_mut().filter(|eni| eni.attachment.side == Side::Host) {
+    for eni in state.interfaces.values_mut() {
+        let Some(attachment) = eni.attachment.as_ref().filter(|attachment| attachment.side == Side::Host)
+        else {
+            continue;
+        };
         let netns = eni.netns.as_deref();
-        if netns.is_none() && netns::inode(None) != Some(eni.attachment.namespace) {
+        if netns.is_none() && netns::inode(None) != Some(attachment.namespace) {
             // Called from another namespace: what has its name here is not it.
             continue;
         }
         match device::find(netns, &eni.name) {
-            Ok(Some(device)) if device.ifindex == eni.attachment.ifindex => eni.addresses = device.addresses,
+            Ok(Some(device)) if device.ifindex == attachment.ifindex => eni.addresses = device.addresses,
             Ok(_) => eni.addresses.clear(),
             Err(error) => log::warn!("the addresses of {} may be out of date: {error:#}", eni.name),
         }

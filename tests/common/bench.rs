@@ -111,7 +111,7 @@ impl Bench {
             vpc,
             groups: sg_ctl::ops::interface::resolve_groups(&self.state, vpc, &groups).unwrap(),
             addresses: addresses.to_vec(),
-            attachment: Attachment {
+            attachment: Some(Attachment {
                 slot,
                 ifindex: 0,
                 namespace: 0,
@@ -122,7 +122,7 @@ impl Bench {
                 options,
                 timeouts: TimeoutSettings::default(),
                 attached_since: 0,
-            },
+            }),
         };
         self.state.interfaces.insert(id, eni);
         let constants =

@@ -9,7 +9,7 @@ use crate::{
 };
 use sg_common::reason::{Drop, Pass, Verdict};
 use sg_ctl::{
-    model::{self, Direction, EniId, GroupId, Options, Peer, Rule, RuleId, Side, Tags},
+    model::{self, Direction, EniId, GroupId, Options, Peer, Rule, RuleId, Side},
     ops,
 };
 use std::collections::HashMap;
@@ -76,7 +76,7 @@ impl Lab {
         };
         let group = self.groups[usize::from(spec.group)];
         let (direction, traffic) = (spec.direction, spec.traffic);
-        Rule { id: RuleId::random(), group, direction, traffic, peer, description: None, tags: Tags::new() }
+        Rule::new(RuleId::random(), group, direction, traffic, peer)
     }
 
     fn set_groups(&mut self, interface: u8, bits: u8) {
@@ -146,7 +146,7 @@ impl Lab {
         for interface in 0..INTERFACES {
             self.set_groups(interface, script.members[usize::from(interface)]);
             let eni = self.bench.state.interfaces.get_mut(&self.enis[usize::from(interface)]).unwrap();
-            eni.attachment.options = script.options[usize::from(interface)];
+            eni.attachment.as_mut().unwrap().options = script.options[usize::from(interface)];
         }
         let mut live: Vec<Rule> = Vec::new();
         for spec in &script.rules {

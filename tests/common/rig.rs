@@ -11,7 +11,7 @@ use sg_common::{
     reason::{Drop, Pass, Verdict},
 };
 use sg_ctl::{
-    model::{EniId, Options, Peer, Rule, RuleId, Side, Tags, Traffic},
+    model::{EniId, Options, Peer, Rule, RuleId, Side, Traffic},
     ops,
 };
 use std::net::IpAddr;
@@ -111,10 +111,8 @@ impl Rig {
         state.rules.retain(|_, rule| rule.group != group);
         let born = sg_ctl::model::Direction::Egress;
         for peer in [Peer::Ipv4(Ipv4Net::default()), Peer::Ipv6(Ipv6Net::default())] {
-            let (id, tags) = (RuleId::random(), Tags::new());
-            let rule =
-                Rule { id, group, direction: born, traffic: Traffic::All, peer, description: None, tags };
-            state.rules.insert(id, rule);
+            let id = RuleId::random();
+            state.rules.insert(id, Rule::new(id, group, born, Traffic::All, peer));
         }
         self.bench.flush();
         self.wait(1_000_000);

@@ -122,15 +122,9 @@ fn trap30_one_flip_reaches_every_interface() {
         assert_eq!(bench.judge(eni, Hook::Tc, Ingress, &packet), Some(dropped(NoRule)));
     }
     let id = sg_ctl::model::RuleId::random();
-    let rule = sg_ctl::model::Rule {
-        id,
-        group,
-        direction: sg_ctl::model::Direction::Ingress,
-        traffic: sg_ctl::model::Traffic::All,
-        peer: sg_ctl::model::Peer::Ipv4("10.0.0.99/32".parse().unwrap()),
-        description: None,
-        tags: sg_ctl::model::Tags::new(),
-    };
+    let peer = sg_ctl::model::Peer::Ipv4("10.0.0.99/32".parse().unwrap());
+    let inward = sg_ctl::model::Direction::Ingress;
+    let rule = sg_ctl::model::Rule::new(id, group, inward, sg_ctl::model::Traffic::All, peer);
     bench.state.rules.insert(id, rule);
     let before = bench.maps().generation().unwrap();
     bench.install();

@@ -14,7 +14,7 @@ const SSH: (u16, u16) = (22, 40_000);
 
 fn set(rig: &mut Rig, timeouts: TimeoutSettings) {
     let interface = rig.bench.state.interfaces.get_mut(&rig.eni).expect("the rig's interface");
-    interface.attachment.timeouts = timeouts;
+    interface.attachment.as_mut().expect("it is attached").timeouts = timeouts;
     rig.bench.install();
 }
 

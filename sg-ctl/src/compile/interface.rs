@@ -1,25 +1,28 @@
 //! One interface: the rules of all its groups, added up (T-1).
 
 use super::{Family, InterfacePolicy, Net, Permission, Ports, Table};
-use crate::model::{Direction, GroupId, Interface, Peer, PortRange, Rule, State, Traffic};
+use crate::model::{
+    AddressFamily, Attachment, Direction, GroupId, Interface, Peer, PortRange, PrefixList, PrefixListId,
+    Rule, State, Traffic, VpcId,
+};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 /// The interface's policy under the state.
-pub fn compile(state: &State, eni: &Interface) -> InterfacePolicy {
+pub fn compile(state: &State, eni: &Interface, attachment: &Attachment) -> InterfacePolicy {
     let rules: Vec<&Rule> = state.rules.values().filter(|rule| eni.groups.contains(&rule.group)).collect();
     let tables = Family::BOTH.map(|family| {
         Direction::BOTH.map(|direction| {
-            let mut said = said_by_rules(state, &rules, direction, family);
-            if direction == Direction::Egress && !eni.attachment.options.no_exempt_link_local {
+            let mut said = said_by_rules(state, eni.vpc, &rules, direction, family);
+            if direction == Direction::Egress && !attachment.options.no_exempt_link_local {
                 add_service_addresses(&mut said, family);
             }
             Table::new(family, &said)
         })
     });
-    let track_all = eni.attachment.options.force_track;
+    let track_all = attachment.options.force_track;
     let open = |from: Direction, back: Direction| {
         Family::BOTH.map(|family| {
             [IpProtocol::Tcp, IpProtocol::Udp].map(|protocol| {
@@ -36,14 +39,15 @@ pub fn compile(state: &State, eni: &Interface) -> InterfacePolicy {
         open_in: open(Direction::Ingress, Direction::Egress),
         open_out: open(Direction::Egress, Direction::Ingress),
         locals: eni.addresses.clone(),
-        options: eni.attachment.options,
-        timeouts: eni.attachment.timeouts.in_force(),
+        options: attachment.options,
+        timeouts: attachment.timeouts.in_force(),
     }
 }
 
 /// What the rules of a direction say of the prefixes that they name.
 fn said_by_rules(
     state: &State,
+    vpc: VpcId,
     rules: &[&Rule],
     direction: Direction,
     family: Family,
@@ -55,16 +59,23 @@ fn said_by_rules(
         match rule.peer {
             Peer::Ipv4(net) if family == Family::V4 => say(Net::new(net.addr().into(), net.prefix_len())),
             Peer::Ipv6(net) if family == Family::V6 => say(Net::new(net.addr().into(), net.prefix_len())),
-            Peer::Group(group) => {
+            Peer::Group(group) if is_in_reach(state, vpc, group) => {
                 members(state, group)
                     .filter(|address| Family::of(address) == family)
                     .map(Net::host)
                     .for_each(say);
             }
-            Peer::Ipv4(_) | Peer::Ipv6(_) => {}
+            Peer::PrefixList(list) => entries(state, list, family).for_each(say),
+            // Of the other family; or stale, which matches nobody (M-69).
+            Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::Group(_) => {}
         }
     }
     said
+}
+
+/// Whether rules of a VPC's groups mean anybody by the group: it exists, here or behind an active peering (M-66 to M-70).
+fn is_in_reach(state: &State, vpc: VpcId, group: GroupId) -> bool {
+    state.groups.get(&group).is_some_and(|group| state.may_reference(vpc, group.vpc))
 }
 
 /// What a reference to the group means: the addresses of the interfaces in it (T-42, P-17). None is nobody.
@@ -74,6 +85,15 @@ pub fn members(state: &State, group: GroupId) -> impl Iterator<Item = IpAddr> {
         .values()
         .filter(move |eni| eni.groups.contains(&group))
         .flat_map(|eni| eni.addresses.iter().copied())
+}
+
+/// What a reference to the list means: the entries of its newest version, which are all of one family (M-51, M-58).
+fn entries(state: &State, list: PrefixListId, family: Family) -> impl Iterator<Item = Net> {
+    let list = state.prefix_lists.get(&list).filter(|list| match list.family {
+        AddressFamily::Ipv4 => family == Family::V4,
+        AddressFamily::Ipv6 => family == Family::V6,
+    });
+    list.into_iter().flat_map(PrefixList::current).map(|(cidr, _)| Net::new(cidr.addr(), cidr.prefix_len()))
 }
 
 /// The two protocols that can be untracked.
@@ -97,7 +117,7 @@ fn is_world(rule: &Rule, family: Family) -> bool {
     match rule.peer {
         Peer::Ipv4(net) => family == Family::V4 && net.prefix_len() == 0,
         Peer::Ipv6(net) => family == Family::V6 && net.prefix_len() == 0,
-        Peer::Group(_) => false,
+        Peer::Group(_) | Peer::PrefixList(_) => false,
     }
 }
 

@@ -74,8 +74,10 @@ pub struct InterfacePolicy {
 /// Compiles the whole state.
 #[must_use]
 pub fn compile(state: &State) -> Image {
-    let policies =
-        state.interfaces.values().map(|eni| (eni.attachment.slot, interface::compile(state, eni))).collect();
+    let policies = state
+        .attached()
+        .map(|(eni, attachment)| (attachment.slot, interface::compile(state, eni, attachment)))
+        .collect();
     Image { policies }
 }
 

@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::model::{
-    Attachment, Direction, GroupId, IcmpMatch, Interface, Mode, Options, Peer, PortRange, Rule, RuleId,
-    SecurityGroup, Side, Tags, TimeoutSettings, Traffic, VpcId,
+    AddressFamily, Attachment, Direction, EntryKey, GroupId, IcmpMatch, Interface, Mode, Options, Peer,
+    Peering, PeeringId, PeeringStatus, PortRange, PrefixList, PrefixListId, Rule, RuleId, SecurityGroup,
+    Side, Span, Tags, TimeoutSettings, Traffic, VpcId,
 };
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 struct Fixture {
     state: State,
@@ -37,8 +38,20 @@ impl Fixture {
             _ => panic!("{peer}"),
         };
         let id = RuleId::random();
-        let rule = Rule { id, group, direction, traffic, peer, description: None, tags: Tags::new() };
-        self.state.rules.insert(id, rule);
+        self.state.rules.insert(id, Rule::new(id, group, direction, traffic, peer));
+    }
+
+    /// A list with entries of one version; `(cidr, until)`.
+    fn list(&mut self, family: AddressFamily, cidrs: &[(&str, Option<u32>)]) -> PrefixListId {
+        let entry = |&(cidr, until): &(&str, Option<u32>)| {
+            let key = EntryKey { cidr: cidr.parse().unwrap(), since: 1 };
+            (key, Span { until, description: None })
+        };
+        let (id, entries) = (PrefixListId::random(), Arc::new(cidrs.iter().map(entry).collect()));
+        let (name, tags) = (id.to_string(), Tags::new());
+        let list = PrefixList { id, name, family, max_entries: 9, version: 2, oldest: 1, tags, entries };
+        self.state.prefix_lists.insert(id, list);
+        id
     }
 
     fn interface(&mut self, slot: u16, groups: &[GroupId], addresses: &[&str]) {
@@ -62,7 +75,7 @@ impl Fixture {
             vpc: self.vpc,
             groups: groups.to_vec(),
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            attachment,
+            attachment: Some(attachment),
         };
         self.state.interfaces.insert(id, eni);
     }
@@ -179,7 +192,8 @@ fn p10_service_addresses_are_an_implied_outward_rule_that_can_be_switched_off() 
     let policy = f.policy(0);
     assert!(policy.tables[0][1].lookup(resolver).udp.contains(53));
     assert!(policy.tables[0][0].lookup(resolver).is_nothing(), "nothing that starts inward is let in");
-    f.state.interfaces.values_mut().for_each(|eni| eni.attachment.options.no_exempt_link_local = true);
+    let enis = f.state.interfaces.values_mut();
+    enis.for_each(|eni| eni.attachment.as_mut().unwrap().options.no_exempt_link_local = true);
     assert!(f.policy(0).tables[0][1].lookup(resolver).is_nothing());
 }
 
@@ -222,4 +236,70 @@ fn tables_agree_with_the_rules_read_literally() {
             assert_eq!(table.lookup(address), &literal, "{address} in {rules:?}");
         }
     }
+}
+
+#[test]
+fn m58_a_prefix_list_means_the_entries_of_its_newest_version() {
+    let mut f = Fixture::new();
+    let g = f.group();
+    let list = f.list(
+        AddressFamily::Ipv4,
+        &[("10.0.0.0/8", None), ("192.0.2.7/32", None), ("198.51.100.0/24", Some(2))],
+    );
+    let id = RuleId::random();
+    let rule = Rule::new(id, g, Direction::Ingress, Traffic::Tcp(port(22, 22)), Peer::PrefixList(list));
+    f.state.rules.insert(id, rule);
+    f.interface(0, &[g], &["10.0.0.1"]);
+    let policy = f.policy(0);
+    let [v4, v6] = &policy.tables;
+    let table = &v4[Direction::Ingress as usize];
+    let admits = |address: &str| table.lookup(address.parse().unwrap()).tcp.contains(22);
+    assert!(admits("10.9.9.9") && admits("192.0.2.7"));
+    assert!(!admits("192.0.2.8") && !admits("198.51.100.1"), "gone since version 2");
+    assert_eq!(v6[Direction::Ingress as usize], Table::default());
+}
+
+#[test]
+fn t13_a_prefix_list_of_all_addresses_is_not_the_world() {
+    let mut f = Fixture::new();
+    let g = f.group();
+    let list = f.list(AddressFamily::Ipv4, &[("0.0.0.0/0", None)]);
+    for direction in Direction::BOTH {
+        let id = RuleId::random();
+        f.state.rules.insert(id, Rule::new(id, g, direction, Traffic::All, Peer::PrefixList(list)));
+    }
+    f.interface(0, &[g], &["10.0.0.1"]);
+    let policy = f.policy(0);
+    assert!(policy.tables[0][0].world.tcp.is_all(), "everybody is admitted");
+    assert!(
+        policy.open_in.iter().flatten().chain(policy.open_out.iter().flatten()).all(Ports::is_empty),
+        "and tracked"
+    );
+}
+
+#[test]
+fn m66_to_m70_a_group_of_a_peered_vpc_counts_while_the_peering_is_active() {
+    let mut f = Fixture::new();
+    let near = f.group();
+    let home = std::mem::replace(&mut f.vpc, VpcId::random());
+    let (far, away) = (f.group(), f.vpc);
+    f.interface(1, &[far], &["10.1.0.1"]);
+    f.vpc = home;
+    f.interface(0, &[near], &["10.0.0.1"]);
+    f.rule(near, Direction::Ingress, Traffic::Tcp(port(22, 22)), &far.to_string());
+    let admits = |f: &Fixture| f.policy(0).tables[0][0].lookup("10.1.0.1".parse().unwrap()).tcp.contains(22);
+    assert!(!admits(&f), "no peering");
+    let id = PeeringId::random();
+    for (status, admitted) in [
+        (PeeringStatus::PendingAcceptance, false),
+        (PeeringStatus::Active, true),
+        (PeeringStatus::Deleted, false),
+        (PeeringStatus::Active, true),
+    ] {
+        let (requester, accepter, tags) = (away, home, Tags::new());
+        f.state.peerings.insert(id, Peering { id, requester, accepter, status, since: 0, tags });
+        assert_eq!(admits(&f), admitted, "{status:?}");
+    }
+    f.state.groups.remove(&far);
+    assert!(!admits(&f), "the group is gone, though its members still name it");
 }

@@ -1,4 +1,4 @@
-//! Typed identifiers: `sg-…`, `sgr-…`, `vpc-…`, `eni-…` (M-1, M-2, M-4).
+//! Typed identifiers: `sg-…`, `sgr-…`, `pl-…`, `vpc-…`, `pcx-…`, `eni-…` (M-1 to M-4).
 
 use crate::error::Refusal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -54,6 +54,22 @@ kind!(
     "eni",
     "InvalidNetworkInterfaceId.Malformed",
     "networkInterface ID"
+);
+kind!(
+    PrefixListKind,
+    PrefixListId,
+    "Id of a prefix list.",
+    "pl",
+    "InvalidPrefixListId.Malformed",
+    "prefix list ID"
+);
+kind!(
+    PeeringKind,
+    PeeringId,
+    "Id of a VPC peering connection.",
+    "pcx",
+    "InvalidVpcPeeringConnectionId.Malformed",
+    "vpcPeeringConnection ID"
 );
 
 /// An id: prefix, dash, and 17 (or, of old, 8) lower-case hexadecimal digits.

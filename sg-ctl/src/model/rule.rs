@@ -1,6 +1,6 @@
 //! One security group rule: a direction, a kind of traffic, and exactly one peer (M-15).
 
-use super::{GroupId, RuleId, Tags};
+use super::{GroupId, PrefixListId, RuleId, Tags, VpcId};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,9 @@ pub struct Rule {
     pub traffic: Traffic,
     /// Source of an inbound, destination of an outbound rule.
     pub peer: Peer,
+    /// The VPC of the group that is its peer, where that is another: known still when the group is gone (M-72).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_vpc: Option<VpcId>,
     /// Free text, at most 255 characters of EC2's set (M-8).
     #[serde(default)]
     pub description: Option<String>,
@@ -43,6 +46,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// A rule without description and tags.
+    #[must_use]
+    pub fn new(id: RuleId, group: GroupId, direction: Direction, traffic: Traffic, peer: Peer) -> Self {
+        Self { id, group, direction, traffic, peer, peer_vpc: None, description: None, tags: Tags::new() }
+    }
+
     /// Whether EC2 takes the two for the same rule (M-19): a second one is a duplicate.
     #[must_use]
     pub fn same_identity(&self, other: &Self) -> bool {
@@ -108,6 +117,8 @@ pub enum Peer {
     Ipv6(Ipv6Net),
     /// The members of a group (P-17).
     Group(GroupId),
+    /// The entries of a prefix list, in its newest version (M-58).
+    PrefixList(PrefixListId),
 }
 
 impl Traffic {
@@ -146,6 +157,7 @@ impl std::fmt::Display for Peer {
             Self::Ipv4(net) => net.fmt(f),
             Self::Ipv6(net) => net.fmt(f),
             Self::Group(id) => id.fmt(f),
+            Self::PrefixList(id) => id.fmt(f),
         }
     }
 }

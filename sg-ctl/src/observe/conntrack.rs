@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     error::Result,
     kernel::Host,
-    model::{EniId, Interface, State},
+    model::{Attachment, EniId, Interface, State},
     ops,
 };
 use sg_common::{
@@ -63,26 +63,26 @@ fn address6(words: [u32; 4]) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from(octets))
 }
 
-fn by_slot(state: &State, wanted: Option<EniId>) -> HashMap<u16, &Interface> {
-    let enis = state.interfaces.values().filter(|eni| wanted.is_none_or(|id| id == eni.id));
-    enis.map(|eni| (eni.attachment.slot, eni)).collect()
+fn by_slot(state: &State, wanted: Option<EniId>) -> HashMap<u16, (&Interface, &Attachment)> {
+    let enis = state.attached().filter(|(eni, _)| wanted.is_none_or(|id| id == eni.id));
+    enis.map(|(eni, attachment)| (attachment.slot, (eni, attachment))).collect()
 }
 
 struct Reader<'a> {
-    interfaces: HashMap<u16, &'a Interface>,
+    interfaces: HashMap<u16, (&'a Interface, &'a Attachment)>,
     clock: Clock,
     filter: &'a FlowFilter,
 }
 
 impl Reader<'_> {
     fn read(&self, head: &KeyHead, local: IpAddr, remote: IpAddr, flow: &Flow) -> Option<FlowStatus> {
-        let eni = self.interfaces.get(&head.slot)?;
+        let (eni, attachment) = self.interfaces.get(&head.slot)?;
         if self.filter.protocol.is_some_and(|wanted| wanted != head.protocol)
             || self.filter.remote.is_some_and(|net| !net.contains(&remote))
         {
             return None;
         }
-        let timeouts = eni.attachment.timeouts.in_force().into();
+        let timeouts = attachment.timeouts.in_force().into();
         if !track::is_live(flow, head, &timeouts, &self.clock) {
             return None;
         }

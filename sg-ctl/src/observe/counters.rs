@@ -28,8 +28,8 @@ pub fn counters(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
     let mut conntrack =
         ConntrackCounters { tracked: 0, untracked_packets: 0, exempt_packets: 0, allowance_exceeded: 0 };
     let mut interfaces = Vec::new();
-    for eni in state.interfaces.values() {
-        let counted = one(host.as_ref(), eni)?;
+    for (eni, attachment) in state.attached() {
+        let counted = one(host.as_ref(), eni, attachment.slot)?;
         for direction in [&counted.ingress, &counted.egress] {
             let of = |counts: &std::collections::BTreeMap<&str, Count>, reason: &str| {
                 counts.get(reason).map_or(0, |count| count.packets)
@@ -49,22 +49,22 @@ pub fn counters(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
     Ok(Counters { interfaces, conntrack })
 }
 
-fn one(host: Option<&Host>, eni: &Interface) -> Result<InterfaceCounters> {
+fn one(host: Option<&Host>, eni: &Interface, slot: u16) -> Result<InterfaceCounters> {
     Ok(InterfaceCounters {
         name: eni.name.clone(),
         eni_id: eni.id.to_string(),
-        ingress: direction(host, eni, Direction::Ingress)?,
-        egress: direction(host, eni, Direction::Egress)?,
+        ingress: direction(host, slot, Direction::Ingress)?,
+        egress: direction(host, slot, Direction::Egress)?,
         rules: Vec::new(),
     })
 }
 
-fn direction(host: Option<&Host>, eni: &Interface, direction: Direction) -> Result<DirectionCounters> {
+fn direction(host: Option<&Host>, slot: u16, direction: Direction) -> Result<DirectionCounters> {
     let mut counters = DirectionCounters::default();
     let Some(host) = host else { return Ok(counters) };
     let processors = processors()?;
     let read = |number: u32| -> Result<Count> {
-        let index = counter_index(u32::from(eni.attachment.slot), direction, number);
+        let index = counter_index(u32::from(slot), direction, number);
         let mut sum = Count::default();
         for counter in host.counters.get_per_cpu(index, processors)? {
             sum.packets += counter.packets;

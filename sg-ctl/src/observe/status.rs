@@ -6,7 +6,7 @@ use crate::{
     device,
     error::Result,
     kernel::{BpfMap, Host, Plain, links},
-    model::{Interface, Mode, Side},
+    model::{Attachment, Interface, Mode, Side},
 };
 use sg_common::{SCHEMA_VERSION, policy::STATE_GENERATION};
 use std::io;
@@ -20,14 +20,18 @@ pub fn status(ctx: &Context) -> Result<Status> {
     let host = Host::open(&ctx.bpffs)?;
     let generation = host.as_ref().map_or(Ok(0), |host| host.cell(STATE_GENERATION))?;
     let mut interfaces: Vec<_> =
-        state.interfaces.values().map(|eni| interface(eni, host.as_ref(), generation)).collect();
+        state.attached().map(|(eni, how)| interface(eni, how, host.as_ref(), generation)).collect();
     interfaces.sort_by(|a, b| (&a.netns, &a.name).cmp(&(&b.netns, &b.name)));
     let maps = host.as_ref().map_or_else(|| Ok(Vec::new()), maps)?;
     Ok(Status { interfaces, maps, datapath_version: SCHEMA_VERSION })
 }
 
-fn interface(eni: &Interface, host: Option<&Host>, generation: u64) -> InterfaceStatus {
-    let attachment = &eni.attachment;
+fn interface(
+    eni: &Interface,
+    attachment: &Attachment,
+    host: Option<&Host>,
+    generation: u64,
+) -> InterfaceStatus {
     let present = device::find(eni.netns.as_deref(), &eni.name).ok().flatten();
     let enforcing = host.is_some_and(|host| {
         present.as_ref().is_some_and(|device| links::is_attached(host, eni.id, device.ifindex))

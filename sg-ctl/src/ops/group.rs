@@ -170,7 +170,7 @@ mod tests {
         let (mut state, _) = state();
         let web = create_named(&mut state, "web").unwrap();
         let id = VpcId::random();
-        state.vpcs.insert(id, Vpc { id, is_default: false, tags: Default::default() });
+        state.vpcs.insert(id, Vpc { id, is_default: false, cidrs: Vec::new(), tags: Default::default() });
         let other = Create { vpc: Some(id.to_string()), ..Create::new("web", "test") };
         let twin = create(&mut state, &other).unwrap();
         assert_ne!(web, twin);

@@ -3,12 +3,9 @@
 use super::group;
 use crate::{
     error::{Refusal, Result},
-    model::{EniId, GroupId, Interface, State, TimeoutSettings, VpcId},
+    model::{Attachment, EniId, GroupId, Interface, Quota, State, TimeoutSettings, VpcId},
 };
 use std::ops::RangeInclusive;
-
-/// Groups of one interface at most (M-35).
-pub const GROUPS_PER_INTERFACE: usize = 5;
 
 /// `interface set-timeouts` as typed, in seconds.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +77,7 @@ pub fn resolve_groups(state: &State, vpc: VpcId, given: &[String]) -> Result<Vec
             groups.push(id);
         }
     }
-    if groups.len() > GROUPS_PER_INTERFACE {
+    if groups.len() > state.quotas.get(Quota::GroupsPerInterface) as usize {
         return Err(Refusal::new(
             "SecurityGroupsPerInterfaceLimitExceeded",
             "The maximum number of security groups per interface has been reached.",
@@ -124,8 +121,8 @@ pub fn set_timeouts(
         let message = "The request must contain one of: --tcp-established, --udp, --udp-stream";
         return Err(Refusal::new("MissingParameter", message).into());
     }
-    if let Some(interface) = state.interfaces.get_mut(&id) {
-        let set = &mut interface.attachment.timeouts;
+    if let Some(attachment) = attachment_mut(state, id)? {
+        let set = &mut attachment.timeouts;
         *set = TimeoutSettings {
             tcp_established: tcp_established.or(set.tcp_established),
             udp: udp.or(set.udp),
@@ -133,6 +130,19 @@ pub fn set_timeouts(
         };
     }
     Ok(id)
+}
+
+/// How an interface is enforced, for a change to it. One that is only registered is enforced elsewhere, and changed there.
+fn attachment_mut(state: &mut State, id: EniId) -> Result<Option<&mut Attachment>> {
+    let Some(interface) = state.interfaces.get_mut(&id) else { return Ok(None) };
+    if interface.is_registered() {
+        let message = format!(
+            "{} is registered as a member only; set its timeouts where it is enforced",
+            interface.name
+        );
+        return Err(Refusal::new("OperationNotPermitted", message).into());
+    }
+    Ok(interface.attachment.as_mut())
 }
 
 /// A timeout as typed, in the range that EC2 takes for this field (T-25).
@@ -189,7 +199,7 @@ pub(crate) mod tests {
             vpc,
             groups,
             addresses: vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
-            attachment,
+            attachment: Some(attachment),
         };
         state.interfaces.insert(id, interface);
         id
@@ -273,7 +283,7 @@ pub(crate) mod tests {
             assert_eq!(state, before);
             for seconds in range {
                 set_timeouts(&mut state, None, "eth0", &given(field, &seconds.to_string())).unwrap();
-                let set = state.interfaces[&eni].attachment.timeouts;
+                let set = state.interfaces[&eni].attachment.as_ref().unwrap().timeouts;
                 assert_eq!([set.tcp_established, set.udp, set.udp_stream][field], Some(seconds));
             }
         }
@@ -286,7 +296,7 @@ pub(crate) mod tests {
         set_timeouts(&mut state, None, "eth0", &given(0, "350")).unwrap();
         set_timeouts(&mut state, None, "eth0", &given(2, "60")).unwrap();
         let before = state.clone();
-        let set = before.interfaces[&eni].attachment.timeouts;
+        let set = before.interfaces[&eni].attachment.as_ref().unwrap().timeouts;
         assert_eq!(set, TimeoutSettings { tcp_established: Some(350), udp: None, udp_stream: Some(60) });
         let in_force = set.in_force();
         assert_eq!((in_force.tcp_established, in_force.udp, in_force.udp_stream), (350, 30, 60));
@@ -329,7 +339,7 @@ pub(crate) mod tests {
     fn p18_a_group_of_another_vpc_is_not_found() {
         let (mut state, vpc) = state();
         let id = VpcId::random();
-        state.vpcs.insert(id, Vpc { id, is_default: false, tags: Default::default() });
+        state.vpcs.insert(id, Vpc { id, is_default: false, cidrs: Vec::new(), tags: Default::default() });
         let create = group::Create { vpc: Some(id.to_string()), ..group::Create::new("far", "test") };
         let far = group::create(&mut state, &create).unwrap();
         assert_eq!(

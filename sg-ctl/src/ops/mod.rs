@@ -5,6 +5,7 @@
 
 pub mod group;
 pub mod interface;
+pub mod name;
 pub mod peer;
 pub mod rule;
 pub mod tag;

@@ -3,12 +3,9 @@
 use super::{group, peer, text, traffic};
 use crate::{
     error::{Refusal, Result},
-    model::{Direction, GroupId, Peer, Rule, RuleId, SecurityGroup, State, Tags, Traffic},
+    model::{AddressFamily, Direction, GroupId, Peer, Quota, Rule, RuleId, SecurityGroup, State, Traffic},
 };
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Rules of one group, direction and family at most (M-34).
-pub const RULES_PER_GROUP: usize = 60;
 
 /// What was typed for rules: one kind of traffic, one rule for each peer.
 #[derive(Clone, Debug)]
@@ -57,13 +54,8 @@ pub fn add(state: &mut State, group: &str, content: &Content) -> Result<Added> {
     let rules: Vec<Rule> = rules
         .into_iter()
         .map(|key| Rule {
-            id: RuleId::random(),
-            group: id,
-            direction: key.direction,
-            traffic: key.traffic,
-            peer: key.peer,
             description: description.clone(),
-            tags: Tags::new(),
+            ..Rule::new(RuleId::random(), id, key.direction, key.traffic, key.peer)
         })
         .collect();
     let present = keys(state, id);
@@ -162,20 +154,26 @@ fn duplicate(rule: &Rule) -> Refusal {
     )
 }
 
-/// M-34: each direction and family has its own count; a group counts one in both families (M-45).
+/// M-34: each direction and family has its own count; a group counts one in both families, and a prefix list its maximum
+/// of entries in its own (M-45, M-46).
 fn check_quota(state: &State, group: GroupId, new: &[Rule]) -> Result<()> {
-    let counts_in = |rule: &Rule, family: usize| match rule.peer {
-        Peer::Ipv4(_) => family == 4,
-        Peer::Ipv6(_) => family == 6,
-        Peer::Group(_) => true,
+    let weight = |rule: &Rule, family: AddressFamily| match rule.peer {
+        Peer::Ipv4(_) => u64::from(family == AddressFamily::Ipv4),
+        Peer::Ipv6(_) => u64::from(family == AddressFamily::Ipv6),
+        Peer::Group(_) => 1,
+        Peer::PrefixList(id) => {
+            let list = state.prefix_lists.get(&id).filter(|list| list.family == family);
+            list.map_or(0, |list| list.max_entries.into())
+        }
     };
+    let limit = u64::from(state.quotas.get(Quota::RulesPerGroup));
     let present: Vec<&Rule> = state.rules.values().filter(|rule| rule.group == group).collect();
     for direction in Direction::BOTH {
-        for family in [4, 6] {
-            let counts = |rule: &&Rule| rule.direction == direction && counts_in(rule, family);
-            let more = new.iter().filter(counts).count();
-            let total = present.iter().copied().filter(counts).count() + more;
-            if more > 0 && total > RULES_PER_GROUP {
+        for family in [AddressFamily::Ipv4, AddressFamily::Ipv6] {
+            let of = |rule: &Rule| if rule.direction == direction { weight(rule, family) } else { 0 };
+            let more: u64 = new.iter().map(of).sum();
+            let total = present.iter().map(|rule| of(rule)).sum::<u64>() + more;
+            if more > 0 && total > limit {
                 return Err(Refusal::new(
                     "RulesPerSecurityGroupLimitExceeded",
                     "The maximum number of rules per security group has been reached.",

@@ -106,7 +106,7 @@ fn a67_a_referenced_group_must_exist() {
 fn a67b_a_group_of_another_vpc_cannot_be_referenced() {
     let (mut state, _) = with_web();
     let id = VpcId::random();
-    state.vpcs.insert(id, Vpc { id, is_default: false, tags: Tags::new() });
+    state.vpcs.insert(id, Vpc { id, is_default: false, cidrs: Vec::new(), tags: Default::default() });
     let create = group::Create { vpc: Some(id.to_string()), ..group::Create::new("far", "test") };
     let far = group::create(&mut state, &create).unwrap();
     refuses(

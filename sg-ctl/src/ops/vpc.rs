@@ -1,5 +1,6 @@
 //! VPCs: the default one, and finding one.
 
+use super::name;
 use crate::{
     error::{Refusal, Result},
     model::{Direction, GroupId, Peer, Rule, RuleId, SecurityGroup, State, Tags, Traffic, Vpc, VpcId},
@@ -18,7 +19,7 @@ pub fn ensure_default_vpc(state: &mut State) -> VpcId {
         return vpc;
     }
     let id = VpcId::random();
-    state.vpcs.insert(id, Vpc { id, is_default: true, tags: Tags::new() });
+    state.vpcs.insert(id, Vpc { id, is_default: true, cidrs: Vec::new(), tags: Tags::new() });
     add_default_group(state, id);
     id
 }
@@ -29,7 +30,7 @@ pub fn default_vpc(state: &State) -> Option<VpcId> {
     state.vpcs.values().find(|vpc| vpc.is_default).map(|vpc| vpc.id)
 }
 
-/// The VPC that was named, or the default one.
+/// The VPC of that id or name, or the default one.
 pub fn find(state: &State, given: Option<&str>) -> Result<VpcId> {
     let Some(given) = given else {
         return default_vpc(state).ok_or_else(|| {
@@ -40,12 +41,21 @@ pub fn find(state: &State, given: Option<&str>) -> Result<VpcId> {
             .into()
         });
     };
-    let not_found = || Refusal::new("InvalidVpcID.NotFound", format!("The vpc ID '{given}' does not exist"));
     if !VpcId::is_meant_by(given) {
-        return Err(not_found().into());
+        let sought = name::Sought {
+            not_found: "InvalidVpcID.NotFound",
+            noun: "vpc ID",
+            list: "sg-ctl vpc list",
+            typed: given,
+        };
+        let names = state.vpcs.values().filter_map(|vpc| Some((vpc.id, vpc.name()?)));
+        return name::only(sought, names);
     }
     let id: VpcId = given.parse()?;
-    if state.vpcs.contains_key(&id) { Ok(id) } else { Err(not_found().into()) }
+    if state.vpcs.contains_key(&id) {
+        return Ok(id);
+    }
+    Err(Refusal::new("InvalidVpcID.NotFound", format!("The vpc ID '{id}' does not exist")).into())
 }
 
 /// The group `default` of a VPC (M-23): inbound everything from itself, outbound everything.
@@ -65,17 +75,18 @@ fn add_default_group(state: &mut State, vpc: VpcId) {
     add_outbound_rules(state, id);
 }
 
-/// The outbound rules that every group is born with (M-23, M-26): VPCs here are dual-stack (P-18).
+/// The outbound rules that every group is born with: to all addresses of each family that its VPC has (M-23, M-26).
 pub(super) fn add_outbound_rules(state: &mut State, group: GroupId) {
     add_open_rule(state, group, Direction::Egress, Peer::Ipv4(ANY_IPV4));
-    add_open_rule(state, group, Direction::Egress, Peer::Ipv6(ANY_IPV6));
+    let vpc = state.groups.get(&group).and_then(|group| state.vpcs.get(&group.vpc));
+    if vpc.is_some_and(Vpc::has_ipv6) {
+        add_open_rule(state, group, Direction::Egress, Peer::Ipv6(ANY_IPV6));
+    }
 }
 
 fn add_open_rule(state: &mut State, group: GroupId, direction: Direction, peer: Peer) {
     let id = RuleId::random();
-    let rule =
-        Rule { id, group, direction, traffic: Traffic::All, peer, description: None, tags: Tags::new() };
-    state.rules.insert(id, rule);
+    state.rules.insert(id, Rule::new(id, group, direction, Traffic::All, peer));
 }
 
 #[cfg(test)]
@@ -119,7 +130,7 @@ mod tests {
         );
         assert_eq!(
             refused(find(&state, Some("prod"))),
-            "InvalidVpcID.NotFound: The vpc ID 'prod' does not exist"
+            "InvalidVpcID.NotFound: The vpc ID 'prod' does not exist; 'sg-ctl vpc list' shows what there is"
         );
         assert_eq!(
             refused(find(&state, Some("vpc-x"))),

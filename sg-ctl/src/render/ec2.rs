@@ -1,6 +1,8 @@
 //! EC2's own shapes, with the member names of the SDKs (API model 2016-11-15). Arrays are there even when empty.
 
-use crate::model::{self, Direction, GroupId, Interface, Peer, Rule, RuleId, State, Tags, Traffic};
+use crate::model::{
+    self, Direction, GroupId, Interface, Peer, PrefixListId, Rule, RuleId, State, Tags, Traffic,
+};
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -69,7 +71,15 @@ struct IpPermission<'a> {
     user_id_group_pairs: Vec<UserIdGroupPair<'a>>,
     ip_ranges: Vec<IpRange<'a>>,
     ipv6_ranges: Vec<Ipv6Range<'a>>,
-    prefix_list_ids: [(); 0],
+    prefix_list_ids: Vec<PrefixListRef<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PrefixListRef<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    prefix_list_id: PrefixListId,
 }
 
 #[derive(Serialize)]
@@ -110,7 +120,7 @@ fn permissions<'a>(rules: &[&'a Rule], direction: Direction) -> Vec<IpPermission
             user_id_group_pairs: Vec::new(),
             ip_ranges: Vec::new(),
             ipv6_ranges: Vec::new(),
-            prefix_list_ids: [],
+            prefix_list_ids: Vec::new(),
         });
         let description = rule.description.as_deref();
         match rule.peer {
@@ -119,7 +129,14 @@ fn permissions<'a>(rules: &[&'a Rule], direction: Direction) -> Vec<IpPermission
                 permission.ipv6_ranges.push(Ipv6Range { description, cidr_ipv6: net.to_string() });
             }
             Peer::Group(group_id) => {
-                permission.user_id_group_pairs.push(UserIdGroupPair { description, group_id, user_id: OWNER })
+                permission.user_id_group_pairs.push(UserIdGroupPair {
+                    description,
+                    group_id,
+                    user_id: OWNER,
+                });
+            }
+            Peer::PrefixList(prefix_list_id) => {
+                permission.prefix_list_ids.push(PrefixListRef { description, prefix_list_id });
             }
         }
     }
@@ -149,6 +166,7 @@ pub struct SecurityGroupRule<'a> {
 enum RulePeer {
     CidrIpv4(String),
     CidrIpv6(String),
+    PrefixListId(PrefixListId),
     ReferencedGroupInfo(ReferencedGroup),
 }
 
@@ -174,6 +192,7 @@ impl<'a> SecurityGroupRule<'a> {
             peer: match rule.peer {
                 Peer::Ipv4(net) => RulePeer::CidrIpv4(net.to_string()),
                 Peer::Ipv6(net) => RulePeer::CidrIpv6(net.to_string()),
+                Peer::PrefixList(id) => RulePeer::PrefixListId(id),
                 Peer::Group(group_id) => {
                     RulePeer::ReferencedGroupInfo(ReferencedGroup { group_id, user_id: OWNER })
                 }
@@ -205,6 +224,7 @@ pub struct RevokedSecurityGroupRule<'a> {
 enum RevokedPeer {
     CidrIpv4(String),
     CidrIpv6(String),
+    PrefixListId(PrefixListId),
     ReferencedGroupId(GroupId),
 }
 
@@ -222,6 +242,7 @@ impl<'a> RevokedSecurityGroupRule<'a> {
             peer: match rule.peer {
                 Peer::Ipv4(net) => RevokedPeer::CidrIpv4(net.to_string()),
                 Peer::Ipv6(net) => RevokedPeer::CidrIpv6(net.to_string()),
+                Peer::PrefixList(id) => RevokedPeer::PrefixListId(id),
                 Peer::Group(id) => RevokedPeer::ReferencedGroupId(id),
             },
             description: rule.description.as_deref(),
@@ -294,7 +315,8 @@ impl<'a> NetworkInterface<'a> {
             .enumerate()
             .map(|(n, address)| PrivateIpAddress { primary: n == 0, private_ip_address: address.to_string() })
             .collect();
-        let attachment = &interface.attachment;
+        let attachment = interface.attachment.as_ref();
+        let mac_address = attachment.map(|attachment| attachment.mac).filter(|mac| *mac != [0; 6]);
         Self {
             network_interface_id: interface.id,
             name: &interface.name,
@@ -310,7 +332,7 @@ impl<'a> NetworkInterface<'a> {
                     group_name: state.groups.get(&group_id).map_or("", |group| &group.name),
                 })
                 .collect(),
-            mac_address: (attachment.mac != [0; 6]).then(|| mac(attachment.mac)),
+            mac_address: mac_address.map(mac),
             private_ip_address: private_ip_addresses.first().map(|first| first.private_ip_address.clone()),
             private_ip_addresses,
             ipv6_addresses: interface
@@ -319,8 +341,9 @@ impl<'a> NetworkInterface<'a> {
                 .filter(|address| matches!(address, IpAddr::V6(_)))
                 .map(|address| Ipv6Address { ipv6_address: address.to_string() })
                 .collect(),
-            source_dest_check: !attachment.options.no_source_dest_check,
-            connection_tracking_configuration: tracking(attachment.timeouts),
+            source_dest_check: attachment.is_none_or(|attachment| !attachment.options.no_source_dest_check),
+            connection_tracking_configuration: attachment
+                .and_then(|attachment| tracking(attachment.timeouts)),
             tag_set: [],
         }
     }

@@ -88,14 +88,14 @@ eth0  -      eni-00000000000000001  web     10.0.0.1, 2001:db8::1
     #[test]
     fn t24_timeouts_are_shown_where_they_were_set() {
         let (mut state, _, eni) = fixture();
-        let set = &mut state.interfaces.get_mut(&eni).unwrap().attachment.timeouts;
+        let set = &mut state.interfaces.get_mut(&eni).unwrap().attachment.as_mut().unwrap().timeouts;
         set.tcp_established = Some(432_000);
         let printed = |state: &State| {
             let document = document(|out| interfaces(out, Output::Json, state, &[eni]));
             document["NetworkInterfaces"][0]["ConnectionTrackingConfiguration"].clone()
         };
         assert_eq!(printed(&state), json!({ "TcpEstablishedTimeout": 432_000 }));
-        let set = &mut state.interfaces.get_mut(&eni).unwrap().attachment.timeouts;
+        let set = &mut state.interfaces.get_mut(&eni).unwrap().attachment.as_mut().unwrap().timeouts;
         (set.udp, set.udp_stream) = (Some(60), Some(60));
         assert_eq!(
             printed(&state),
@@ -108,7 +108,7 @@ eth0  -      eni-00000000000000001  web     10.0.0.1, 2001:db8::1
         let (mut state, _, eni) = fixture();
         let interface = state.interfaces.get_mut(&eni).unwrap();
         interface.addresses.clear();
-        interface.attachment.mac = [0; 6];
+        interface.attachment.as_mut().unwrap().mac = [0; 6];
         let printed = document(|out| interfaces(out, Output::Json, &state, &[eni]));
         let printed = &printed["NetworkInterfaces"][0];
         assert_eq!(printed["PrivateIpAddresses"], json!([]));

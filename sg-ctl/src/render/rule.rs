@@ -27,6 +27,10 @@ pub(super) fn table(state: &State, rules: &[&Rule], with_group: bool) -> Table {
         };
         let peer = match rule.peer {
             Peer::Group(id) => format!("{id} ({})", cut(name(id))),
+            Peer::PrefixList(id) => {
+                let name = state.prefix_lists.get(&id).map_or("", |list| list.name.as_str());
+                format!("{id} ({})", cut(name))
+            }
             peer => peer.to_string(),
         };
         let description = cut(rule.description.as_deref().unwrap_or_default());

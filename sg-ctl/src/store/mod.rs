@@ -1,5 +1,7 @@
 //! Where the desired state lives: behind a trait, so that one host's file and a fleet's cluster look the same.
 
+mod entries;
+mod objects;
 mod sqlite;
 
 pub use sqlite::SqliteStore;

@@ -4,27 +4,26 @@
 //! touched. `BEGIN IMMEDIATE` takes the write lock before anything is read: two commands at the same time run one
 //! after the other, and neither decides on what the other has replaced.
 
-use super::{Snapshot, Store, Transaction};
+use super::{Snapshot, Store, Transaction, entries, objects};
 use crate::{
     error::{Refusal, Result, os_error},
     model::State,
 };
 use anyhow::Context as _;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
-use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
-    fmt::Display,
     fs,
     io::ErrorKind,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
-/// Version of the tables. A store with a higher one was written by a later sg-ctl and is left alone.
-const SCHEMA_VERSION: u64 = 1;
+/// Version of the tables. An older store is read as it is and brought up to date by the first change; one with a higher
+/// version was written by a later sg-ctl and is left alone.
+///
+/// 1: objects. 2: the entries of prefix lists, in rows of their own.
+const SCHEMA_VERSION: u64 = 2;
 /// How long a command waits for others to end before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -125,7 +124,7 @@ impl Transaction for SqliteTransaction {
         let revision = self.snapshot.revision + 1;
         let write = || -> Result<()> {
             create_tables(&self.connection)?;
-            write_changes(&self.connection, &self.snapshot.state, state)?;
+            objects::write_changes(&self.connection, &self.snapshot.state, state)?;
             set_meta(&self.connection, "revision", revision)?;
             self.connection.execute_batch("COMMIT")?;
             Ok(())
@@ -142,6 +141,7 @@ fn create_tables(connection: &Connection) -> Result<()> {
              kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)
          ) STRICT, WITHOUT ROWID;",
     )?;
+    entries::create_table(connection)?;
     set_meta(connection, "schema_version", SCHEMA_VERSION)
 }
 
@@ -173,93 +173,17 @@ fn load(connection: &Connection) -> Result<Snapshot> {
         anyhow::bail!("it is a database of something else than sg-ctl");
     }
     let version = meta(connection, "schema_version")?;
-    if version != SCHEMA_VERSION {
+    if version > SCHEMA_VERSION {
         anyhow::bail!(
             "its schema is version {version} and this sg-ctl knows {SCHEMA_VERSION}; use the sg-ctl that wrote it, \
              or a later one"
         );
     }
     Ok(Snapshot {
-        state: load_state(connection)?,
+        state: objects::load(connection, version)?,
         revision: meta(connection, "revision")?,
         store_id: meta(connection, "store_id")?,
     })
-}
-
-/// Names of the kinds in the table. Never changed, since files hold them.
-mod kind {
-    pub const VPC: &str = "vpc";
-    pub const GROUP: &str = "security-group";
-    pub const RULE: &str = "security-group-rule";
-    pub const INTERFACE: &str = "network-interface";
-    pub const ALL: [&str; 4] = [VPC, GROUP, RULE, INTERFACE];
-}
-
-fn load_state(connection: &Connection) -> Result<State> {
-    // What this version does not know it would also not enforce, nor keep.
-    let unknown: Option<String> = connection
-        .query_row("SELECT kind FROM objects WHERE kind NOT IN (?1, ?2, ?3, ?4) LIMIT 1", kind::ALL, |row| {
-            row.get(0)
-        })
-        .optional()?;
-    if let Some(unknown) = unknown {
-        anyhow::bail!("it holds an object of the unknown kind '{unknown}'");
-    }
-    Ok(State {
-        vpcs: load_kind(connection, kind::VPC)?,
-        groups: load_kind(connection, kind::GROUP)?,
-        rules: load_kind(connection, kind::RULE)?,
-        interfaces: load_kind(connection, kind::INTERFACE)?,
-    })
-}
-
-fn load_kind<K, V>(connection: &Connection, kind: &str) -> Result<BTreeMap<K, V>>
-where
-    K: Ord + FromStr<Err = Refusal>,
-    V: DeserializeOwned,
-{
-    let mut query = connection.prepare("SELECT id, body FROM objects WHERE kind = ?1")?;
-    let mut rows = query.query([kind])?;
-    let mut objects = BTreeMap::new();
-    while let Some(row) = rows.next()? {
-        let (id, body): (String, String) = (row.get(0)?, row.get(1)?);
-        let what = || format!("its {kind} '{id}' cannot be read");
-        // The code of a malformed id is for ids that users type.
-        let key =
-            id.parse().map_err(|refusal: Refusal| anyhow::anyhow!(refusal.message)).with_context(what)?;
-        objects.insert(key, serde_json::from_str(&body).with_context(what)?);
-    }
-    Ok(objects)
-}
-
-/// Writes the rows that differ.
-fn write_changes(connection: &Connection, old: &State, new: &State) -> Result<()> {
-    write_kind(connection, kind::VPC, &old.vpcs, &new.vpcs)?;
-    write_kind(connection, kind::GROUP, &old.groups, &new.groups)?;
-    write_kind(connection, kind::RULE, &old.rules, &new.rules)?;
-    write_kind(connection, kind::INTERFACE, &old.interfaces, &new.interfaces)
-}
-
-fn write_kind<K, V>(
-    connection: &Connection,
-    kind: &str,
-    old: &BTreeMap<K, V>,
-    new: &BTreeMap<K, V>,
-) -> Result<()>
-where
-    K: Ord + Display,
-    V: PartialEq + Serialize,
-{
-    let mut delete = connection.prepare("DELETE FROM objects WHERE kind = ?1 AND id = ?2")?;
-    for id in old.keys().filter(|id| !new.contains_key(id)) {
-        delete.execute(params![kind, id.to_string()])?;
-    }
-    let mut put =
-        connection.prepare("INSERT OR REPLACE INTO objects (kind, id, body) VALUES (?1, ?2, ?3)")?;
-    for (id, object) in new.iter().filter(|(id, object)| old.get(id) != Some(object)) {
-        put.execute(params![kind, id.to_string(), serde_json::to_string(object)?])?;
-    }
-    Ok(())
 }
 
 /// One sentence: which file, what is wrong with it, what to do.

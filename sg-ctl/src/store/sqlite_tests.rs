@@ -2,14 +2,18 @@
 
 use super::*;
 use crate::{
-    model::Direction,
+    model::{
+        AddressFamily, Direction, Entries, EntryKey, Peering, PeeringId, PeeringStatus, PrefixList,
+        PrefixListId, Quota, Span, Tags, VpcId,
+    },
     ops::{
         self, group,
         rule::{self, Content},
         testing::refusal,
     },
 };
-use std::os::unix::fs::PermissionsExt as _;
+use ipnet::{IpNet, Ipv4Net};
+use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt as _, sync::Arc};
 use tempfile::TempDir;
 
 /// A store in a directory of its own, which does not exist yet.
@@ -40,6 +44,40 @@ fn populate(state: &mut State) {
         rule::add(state, "web", &content).unwrap();
     }
     ops::interface::tests::attached(state, "eth0", Some("blue"));
+    list(state, 3);
+    state.quotas.0.insert(Quota::RulesPerGroup, 100);
+    let (id, vpc) = (PeeringId::random(), VpcId::random());
+    let peering = Peering {
+        id,
+        requester: vpc,
+        accepter: vpc,
+        status: PeeringStatus::Active,
+        since: 1,
+        tags: Tags::new(),
+    };
+    state.peerings.insert(id, peering);
+}
+
+/// A list of that many entries, and one that went in its second version.
+fn list(state: &mut State, entries: u32) -> PrefixListId {
+    let cidr = |n: u32| IpNet::from(Ipv4Net::new(Ipv4Addr::from(n << 8), 24).unwrap());
+    let mut all: Entries = (0..entries)
+        .map(|n| (EntryKey { cidr: cidr(n), since: 1 }, Span { until: None, description: Some("x".into()) }))
+        .collect();
+    all.insert(EntryKey { cidr: cidr(entries), since: 1 }, Span { until: Some(2), description: None });
+    let id = PrefixListId::random();
+    let list = PrefixList {
+        id,
+        name: "offices".to_owned(),
+        family: AddressFamily::Ipv4,
+        max_entries: 10,
+        version: 2,
+        oldest: 1,
+        tags: Tags::new(),
+        entries: Arc::new(all),
+    };
+    state.prefix_lists.insert(id, list);
+    id
 }
 
 fn raw(store: &SqliteStore) -> Connection {
@@ -83,7 +121,7 @@ fn only_rows_that_differ_are_written() {
     state.rules.get_mut(&id).unwrap().description = Some("changed".to_owned());
     drop(transaction);
     let connection = raw(&store);
-    write_changes(&connection, &store.read().unwrap().state, &state).unwrap();
+    objects::write_changes(&connection, &store.read().unwrap().state, &state).unwrap();
     assert_eq!(connection.total_changes(), 1);
     assert_eq!(store.read().unwrap().state, state);
 }
@@ -163,12 +201,63 @@ fn a_row_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn one_entry_more_in_a_long_list_is_one_row_more() {
+    let (store, _dir) = store();
+    let mut id = None;
+    command(&store, |state| id = Some(list(state, 1_000)));
+    let old = store.read().unwrap().state;
+    let mut new = old.clone();
+    let list = new.prefix_lists.get_mut(&id.unwrap()).unwrap();
+    list.version = 3;
+    let key = EntryKey { cidr: "192.0.2.0/24".parse().unwrap(), since: 3 };
+    Arc::make_mut(&mut list.entries).insert(key, Span::default());
+    let connection = raw(&store);
+    objects::write_changes(&connection, &old, &new).unwrap();
+    assert_eq!(connection.total_changes(), 2, "the list's own row, and the entry's");
+    assert_eq!(store.read().unwrap().state, new);
+    let none = State { prefix_lists: Default::default(), ..new.clone() };
+    objects::write_changes(&connection, &new, &none).unwrap();
+    let left: u64 = connection
+        .query_row("SELECT count(*) FROM prefix_list_entries", [], |row| row.get::<_, u32>(0))
+        .unwrap()
+        .into();
+    assert_eq!((left, store.read().unwrap().state), (0, none));
+}
+
+#[test]
+fn a_store_of_the_first_version_is_read_and_brought_up_to_date() {
+    let (store, _dir) = store();
+    command(&store, populate);
+    let connection = raw(&store);
+    // What version 1 could not have: its tables and kinds, and nothing else.
+    connection
+        .execute_batch(
+            "DROP TABLE prefix_list_entries;
+             DELETE FROM objects WHERE kind IN ('prefix-list', 'vpc-peering-connection', 'quota');
+             UPDATE meta SET value = '1' WHERE key = 'schema_version';",
+        )
+        .unwrap();
+    let version = || -> String {
+        let query = "SELECT value FROM meta WHERE key = 'schema_version'";
+        connection.query_row(query, [], |row| row.get(0)).unwrap()
+    };
+    let old = store.read().unwrap();
+    assert_eq!((old.state.groups.len(), version().as_str()), (2, "1"), "reading changes nothing");
+    let revision = command(&store, |state| {
+        assert_eq!(*state, old.state);
+        list(state, 3);
+    });
+    assert_eq!((revision, version().as_str()), (old.revision + 1, "2"));
+    assert_eq!(store.read().unwrap().state.prefix_lists.len(), 1);
+}
+
+#[test]
 fn a_later_schema_is_refused() {
     let (store, _dir) = store();
     command(&store, populate);
-    raw(&store).execute("UPDATE meta SET value = '2' WHERE key = 'schema_version'", []).unwrap();
+    raw(&store).execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'", []).unwrap();
     let expected = format!(
-        "the store {} cannot be used: its schema is version 2 and this sg-ctl knows 1; use the sg-ctl that wrote it, or \
+        "the store {} cannot be used: its schema is version 3 and this sg-ctl knows 2; use the sg-ctl that wrote it, or \
          a later one",
         store.path.display()
     );
@@ -194,8 +283,8 @@ fn a_foreign_database_is_refused() {
 fn an_unknown_kind_of_object_is_refused() {
     let (store, _dir) = store();
     command(&store, populate);
-    raw(&store).execute("INSERT INTO objects VALUES ('prefix-list', 'pl-12345678', '{}')", []).unwrap();
-    assert!(refusal(store.read()).message.ends_with("it holds an object of the unknown kind 'prefix-list'"));
+    raw(&store).execute("INSERT INTO objects VALUES ('network-acl', 'pl-12345678', '{}')", []).unwrap();
+    assert!(refusal(store.read()).message.ends_with("it holds an object of the unknown kind 'network-acl'"));
 }
 
 #[test]

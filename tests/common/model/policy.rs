@@ -5,11 +5,11 @@ use super::{
     packet::{Content, ICMP, ICMPV6, Packet, TCP, UDP},
 };
 use sg_ctl::model::{
-    Direction, EniId, GroupId, IcmpMatch, Interface, Options, Peer, PortRange, Rule, Side, State, Timeouts,
-    Traffic,
+    Attachment, Direction, EniId, GroupId, IcmpMatch, Interface, Options, Peer, PortRange, PrefixList,
+    PrefixListId, Rule, Side, State, Timeouts, Traffic,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -17,6 +17,7 @@ use std::{
 #[derive(Default)]
 pub(super) struct Policy {
     interfaces: HashMap<EniId, Settings>,
+    prefix_lists: BTreeMap<PrefixListId, PrefixList>,
 }
 
 /// An interface, and the union of the rules of all its groups (T-1).
@@ -43,7 +44,8 @@ impl Policy {
                 .cloned()
                 .collect(),
         };
-        Self { interfaces: state.interfaces.values().map(|it| (it.id, settings(it))).collect() }
+        let interfaces = state.interfaces.values().map(|it| (it.id, settings(it))).collect();
+        Self { interfaces, prefix_lists: state.prefix_lists.clone() }
     }
 
     pub fn interface(&self, id: EniId) -> Option<&Settings> {
@@ -69,6 +71,11 @@ impl Policy {
             (Peer::Ipv6(net), IpAddr::V6(address)) => net.contains(&address),
             (Peer::Ipv4(_), IpAddr::V6(_)) | (Peer::Ipv6(_), IpAddr::V4(_)) => false,
             (Peer::Group(group), remote) => self.is_member(group, remote),
+            (Peer::PrefixList(list), remote) => {
+                // M-58: always the newest version.
+                let list = self.prefix_lists.get(&list);
+                list.is_some_and(|list| list.current().any(|(cidr, _)| cidr.contains(&remote)))
+            }
         }
     }
 
@@ -84,16 +91,20 @@ impl Policy {
 }
 
 impl Settings {
+    fn attachment(&self) -> &Attachment {
+        self.interface.attachment.as_ref().expect("packets come to attached interfaces only")
+    }
+
     pub fn side(&self) -> Side {
-        self.interface.attachment.side
+        self.attachment().side
     }
 
     pub fn options(&self) -> Options {
-        self.interface.attachment.options
+        self.attachment().options
     }
 
     pub fn timeouts(&self) -> Timeouts {
-        self.interface.attachment.timeouts.in_force()
+        self.attachment().timeouts.in_force()
     }
 
     pub fn owns(&self, address: IpAddr) -> bool {
@@ -120,7 +131,7 @@ impl Settings {
             let world = match rule.peer {
                 Peer::Ipv4(net) => !is_ipv6 && net.prefix_len() == 0,
                 Peer::Ipv6(net) => is_ipv6 && net.prefix_len() == 0,
-                Peer::Group(_) => false,
+                Peer::Group(_) | Peer::PrefixList(_) => false,
             };
             let holds = |range: PortRange| range.from <= ports.from && ports.to <= range.to;
             let traffic = match rule.traffic {

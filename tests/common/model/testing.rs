@@ -75,9 +75,8 @@ impl World {
                     (None, false) => Peer::Ipv4(peer.parse().unwrap()),
                     (None, true) => Peer::Ipv6(peer.parse().unwrap()),
                 };
-                let (id, tags) = (RuleId::random(), Default::default());
-                let rule = Rule { id, group: sg(1), direction, traffic, peer, description: None, tags };
-                self.state.rules.insert(id, rule);
+                let rule = Rule::new(RuleId::random(), sg(1), direction, traffic, peer);
+                self.state.rules.insert(rule.id, rule);
             }
         }
         self.model.set_policy(&self.state);
@@ -90,11 +89,11 @@ impl World {
     }
 
     pub fn options(&mut self, change: impl FnOnce(&mut Options)) {
-        self.change(|interface| change(&mut interface.attachment.options));
+        self.change(|interface| change(&mut interface.attachment.as_mut().unwrap().options));
     }
 
     pub fn side(&mut self, side: Side) {
-        self.change(|interface| interface.attachment.side = side);
+        self.change(|interface| interface.attachment.as_mut().unwrap().side = side);
     }
 
     pub fn at(&mut self, seconds: u64) {
@@ -154,7 +153,7 @@ fn interface(number: u32, addresses: Vec<IpAddr>) -> Interface {
         attached_since: 0,
     };
     let (name, groups) = (format!("eth{number}"), vec![sg(number)]);
-    Interface { id: eni(number), name, netns: None, vpc, groups, addresses, attachment }
+    Interface { id: eni(number), name, netns: None, vpc, groups, addresses, attachment: Some(attachment) }
 }
 
 fn traffic(words: &[&str]) -> Traffic {

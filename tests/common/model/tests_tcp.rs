@@ -186,7 +186,7 @@ fn p3_tcp_without_syn_and_entry_goes_by_the_rules_and_makes_none() {
 #[test]
 fn t19_the_established_timeout_is_the_interfaces() {
     let mut world = World::new(NARROW);
-    world.change(|interface| interface.attachment.timeouts.tcp_established = Some(60));
+    world.change(|interface| interface.attachment.as_mut().unwrap().timeouts.tcp_established = Some(60));
     world.connect(V4, IN, 22, 5000);
     world.at(60);
     world.passes(&V4.tcp(OUT, 22, 5000, ACK, 2001, 1001), Tracked);

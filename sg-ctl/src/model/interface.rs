@@ -1,0 +1,150 @@
+//! A network interface, how it is enforced, and its timeouts.
+
+use super::{EniId, GroupId, VpcId};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// A network interface: what groups attach to (T-2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// `eni-…`
+    pub id: EniId,
+    /// The kernel's name of the device; of a registered one whatever the user calls it.
+    pub name: String,
+    /// The network namespace as the user named it; `None` is the one that sg-ctl was started in.
+    pub netns: Option<String>,
+    /// The VPC whose groups it may carry.
+    pub vpc: VpcId,
+    /// One to five groups, in the order given.
+    pub groups: Vec<GroupId>,
+    /// The addresses that a reference to one of its groups means (P-17). Sorted, without duplicates.
+    pub addresses: Vec<IpAddr>,
+    /// How it is enforced on this host; `None` of one that is enforced elsewhere and registered here as a member only.
+    pub attachment: Option<Attachment>,
+}
+
+impl Interface {
+    /// Whether it is enforced elsewhere, and known here for its addresses alone.
+    #[must_use]
+    pub fn is_registered(&self) -> bool {
+        self.attachment.is_none()
+    }
+}
+
+/// How an interface is enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Identity of the interface in the datapath: a constant of its program instances, a part of every flow key.
+    pub slot: u16,
+    /// The kernel's index when it was attached.
+    pub ifindex: u32,
+    /// Inode of the network namespace that it was attached in: names and indices repeat across namespaces.
+    #[serde(default)]
+    pub namespace: u64,
+    /// Link-layer address when it was attached; all zero for devices without one.
+    pub mac: [u8; 6],
+    /// Which end of the link this machine is.
+    pub side: Side,
+    /// Where inbound packets are judged.
+    pub mode: Mode,
+    /// Why that mode, in words for `status`.
+    pub mode_reason: String,
+    /// Switches given to `attach`.
+    pub options: Options,
+    /// Idle timeouts that were set; the others are EC2's defaults.
+    pub timeouts: TimeoutSettings,
+    /// Seconds since the Unix epoch.
+    pub attached_since: u64,
+}
+
+/// Which end of a link this machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// This machine is the instance: what the device receives is inbound.
+    Host,
+    /// The device is the host's end of a guest's link (tap, veth): what it receives is the guest's outbound.
+    Guest,
+}
+
+/// Where inbound packets of an interface are judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// XDP in the driver.
+    Native,
+    /// XDP on the built skb.
+    Generic,
+    /// TC ingress.
+    Tc,
+}
+
+/// Switches of one interface, as `attach` takes them. The default is EC2's behaviour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// `--no-exempt link-local`: the service addresses of section N need rules like any other.
+    pub no_exempt_link_local: bool,
+    /// `--no-exempt dhcp`: DHCP needs rules like anything else.
+    pub no_exempt_dhcp: bool,
+    /// `--require-icmp-rules`: an ICMP error is judged by the rules even where it belongs to a flow (P-8).
+    pub require_icmp_rules: bool,
+    /// `--non-ip pass`: frames that are neither IP nor ARP pass.
+    pub non_ip_pass: bool,
+    /// `--no-source-dest-check`: for routers and NAT (P-20).
+    pub no_source_dest_check: bool,
+    /// `--force-track`: no flow of this interface is untracked (T-14).
+    pub force_track: bool,
+}
+
+/// What `set-timeouts` was given, as EC2's `ConnectionTrackingConfiguration`: a timeout that was never set is not shown
+/// (T-24), one that was set to its default is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutSettings {
+    /// `TcpEstablishedTimeout`
+    pub tcp_established: Option<u32>,
+    /// `UdpTimeout`
+    pub udp: Option<u32>,
+    /// `UdpStreamTimeout`
+    pub udp_stream: Option<u32>,
+}
+
+impl TimeoutSettings {
+    /// With the defaults where nothing was set.
+    #[must_use]
+    pub fn in_force(&self) -> Timeouts {
+        let default = Timeouts::default();
+        Timeouts {
+            tcp_established: self.tcp_established.unwrap_or(default.tcp_established),
+            udp: self.udp.unwrap_or(default.udp),
+            udp_stream: self.udp_stream.unwrap_or(default.udp_stream),
+        }
+    }
+}
+
+/// Idle timeouts of one interface in seconds, within EC2's ranges (T-19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// `TcpEstablishedTimeout`, 60 to 432,000.
+    pub tcp_established: u32,
+    /// `UdpTimeout`, 30 to 60.
+    pub udp: u32,
+    /// `UdpStreamTimeout`, 60 to 180.
+    pub udp_stream: u32,
+}
+
+impl From<Timeouts> for sg_common::track::Timeouts {
+    fn from(set: Timeouts) -> Self {
+        Self { tcp_established: set.tcp_established, udp: set.udp, udp_stream: set.udp_stream }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        use sg_common::limits;
+        Self {
+            tcp_established: limits::TCP_ESTABLISHED_SECONDS,
+            udp: limits::UDP_SECONDS,
+            udp_stream: limits::UDP_STREAM_SECONDS,
+        }
+    }
+}
