@@ -1,6 +1,12 @@
 //! `sg-ctl group …`
 
-use crate::ops;
+use super::{Global, run::context};
+use crate::{
+    error::Result,
+    ops, render,
+    transact::{Changed, change, view},
+};
+use anyhow::Context as _;
 
 /// Commands on groups.
 #[derive(Debug, clap::Subcommand)]
@@ -56,4 +62,34 @@ pub struct Named {
     /// Id or name of the group
     #[arg(value_name = "G")]
     pub group: String,
+}
+
+/// Runs one of them.
+pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> {
+    let ctx = context(global)?;
+    let output = global.output;
+    match command {
+        Command::Create(typed) => {
+            let Changed { value: id, state, .. } =
+                change(&ctx, |state| ops::group::create(state, &typed.into()))?;
+            let created =
+                state.groups.get(&id).with_context(|| format!("{id} is made and not in the state"))?;
+            render::group_created(out, output, created)?;
+        }
+        Command::List(typed) => {
+            let state = view(&ctx)?;
+            let ids = ops::group::list(&state, typed.vpc.as_deref())?;
+            render::groups(out, output, &state, &ids)?;
+        }
+        Command::Show(typed) => {
+            let state = view(&ctx)?;
+            let id = ops::group::find_in_default_vpc(&state, &typed.group)?;
+            render::group_shown(out, output, &state, id)?;
+        }
+        Command::Delete(typed) => {
+            let deleted = change(&ctx, |state| ops::group::delete(state, &typed.group))?;
+            render::group_deleted(out, output, deleted.value)?;
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,18 @@
 //! `sg-ctl rule …`
 
-use super::usage;
+use super::{Global, run::context, tell, usage};
 use crate::{
+    context::Context,
     error::Result,
-    model::Direction,
-    ops::rule::{Content, Which},
+    model::{Direction, Rule, State},
+    observe,
+    ops::{
+        self,
+        modify::Changes,
+        rule::{Content, Which},
+    },
+    render::{self, Closed},
+    transact::{Changed, change, view},
 };
 use clap::{ValueEnum as _, error::ErrorKind};
 
@@ -17,6 +25,10 @@ pub enum Command {
     List(List),
     /// Remove rules by their ids or by what they say
     Remove(Remove),
+    /// Change a rule in place; what is not given keeps its value
+    Modify(Modify),
+    /// Change what a rule is for, in words
+    Describe(Describe),
 }
 
 /// `rule add`
@@ -113,6 +125,9 @@ pub struct Remove {
     protocol: Option<String>,
     #[command(flatten)]
     flags: Flags,
+    /// Also count the tracked flows that live on without the rules
+    #[arg(long)]
+    report: bool,
 }
 
 impl Remove {
@@ -141,4 +156,99 @@ impl Remove {
             )),
         }
     }
+}
+
+/// `rule modify`
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args([
+    "protocol", "port", "icmp_type", "icmp_code", "cidrs", "source_groups", "description",
+])))]
+pub struct Modify {
+    /// Id of the rule, which it keeps
+    #[arg(value_name = "RULE-ID")]
+    rule: String,
+    /// tcp, udp, icmp, icmpv6, all (or -1), or a number 0-255
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    protocol: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Also count the tracked flows that live on though no rule admits them any more
+    #[arg(long)]
+    report: bool,
+}
+
+impl Modify {
+    /// What is to be changed.
+    pub fn changes(&self) -> Changes {
+        // Each flag by name, so that one more of them cannot be forgotten here.
+        let Flags { port, icmp_type, icmp_code, cidrs, source_groups, description } = &self.flags;
+        Changes {
+            protocol: self.protocol.clone(),
+            port: port.clone(),
+            icmp_type: icmp_type.clone(),
+            icmp_code: icmp_code.clone(),
+            cidrs: cidrs.clone(),
+            source_groups: source_groups.clone(),
+            description: description.clone(),
+        }
+    }
+}
+
+/// `rule describe`
+#[derive(Debug, clap::Args)]
+pub struct Describe {
+    /// Id of the rule
+    #[arg(value_name = "RULE-ID")]
+    rule: String,
+    /// What the rule is for; an empty text removes the description
+    #[arg(value_name = "TEXT")]
+    text: String,
+}
+
+/// Runs one of them.
+pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> {
+    let output = global.output;
+    match command {
+        Command::Add(typed) => {
+            let content = typed.content();
+            let ctx = context(global)?;
+            let Changed { value: added, state, .. } =
+                change(&ctx, |state| ops::rule::add(state, &typed.group, &content))?;
+            added.warnings.iter().for_each(|warning| tell("warning", warning));
+            render::rules_added(out, output, &state, &added.rules)?;
+        }
+        Command::List(typed) => {
+            let state = view(&context(global)?)?;
+            let ids = ops::rule::list(&state, typed.group.as_deref())?;
+            render::rules(out, output, &state, &ids)?;
+        }
+        Command::Remove(typed) => {
+            let which = typed.which()?;
+            let ctx = context(global)?;
+            let Changed { value: removed, interrupted_ports, state } =
+                change(&ctx, |state| ops::rule::remove(state, &typed.group, &which))?;
+            let surviving_flows = survivors(&ctx, &state, &removed, typed.report)?;
+            render::rules_removed(out, output, &removed, Closed { interrupted_ports, surviving_flows })?;
+        }
+        Command::Modify(typed) => {
+            let ctx = context(global)?;
+            let Changed { value: modified, interrupted_ports, state } =
+                change(&ctx, |state| ops::modify::modify(state, &typed.rule, &typed.changes()))?;
+            modified.warning.iter().for_each(|warning| tell("warning", warning));
+            let id = modified.before.id;
+            let surviving_flows = survivors(&ctx, &state, &[modified.before], typed.report)?;
+            render::rule_modified(out, output, id, Closed { interrupted_ports, surviving_flows })?;
+        }
+        Command::Describe(typed) => {
+            let ctx = context(global)?;
+            let described = change(&ctx, |state| ops::modify::describe(state, &typed.rule, &typed.text))?;
+            render::rule_described(out, output, described.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many flows outlive the rules that went, where that was asked for.
+fn survivors(ctx: &Context, state: &State, gone: &[Rule], wanted: bool) -> Result<Option<u64>> {
+    wanted.then(|| observe::surviving_flows(ctx, state, gone)).transpose()
 }

@@ -84,8 +84,12 @@ fn cli_wrong_usage_is_exit_2() {
         "interface set-groups eth0",
         "interface set-timeouts eth0",
         "interface set-timeouts --udp 30",
-        // Commands and flags of later versions are not there yet.
+        // Nothing is to be changed.
         "rule modify sgr-12345678",
+        "rule modify sgr-12345678 --report",
+        "rule modify --port 22",
+        "rule describe sgr-12345678",
+        // Commands and flags of later versions are not there yet.
         "rule add web ingress --protocol tcp --port 22 --prefix-list pl-12345678",
         "attach eth0 --confirm-within 60",
     ] {
@@ -100,6 +104,8 @@ fn cli_values_are_not_claps_to_refuse() {
         "rule add web ingress --protocol nonsense --port -1 --cidr 10.0.0.0/99",
         "rule add web ingress --protocol icmp --icmp-type -1 --icmp-code -1 --source-group sg-",
         "rule add web ingress --protocol icmp --icmp-code 0 --cidr 10.0.0.0/8",
+        "rule modify nonsense --protocol -1 --port -1 --icmp-type -1 --icmp-code -1 --cidr nonsense --cidr twice",
+        "rule describe nonsense text",
         "group create sg-x --description x --tag nonsense --vpc nonsense",
         "conntrack list eth0 --protocol nonsense --remote nonsense",
         "attach eth0 --address nonsense",
@@ -164,6 +170,18 @@ fn cli_rule_remove_takes_ids_or_content() {
         let error = which(line).unwrap_err().downcast::<clap::Error>().unwrap();
         assert_eq!(error.exit_code(), 2, "{line}");
     }
+}
+
+#[test]
+fn cli_rule_modify_takes_the_flags_of_add() {
+    let line = "rule modify sgr-12345678 --protocol -1 --port 1-2 --icmp-type -1 --icmp-code 3 --cidr 10.0.0.0/8 \
+                --source-group db --description text --report";
+    let Command::Rule(rule::Command::Modify(typed)) = parse(line).unwrap().command else { panic!() };
+    let changes = typed.changes();
+    assert_eq!((changes.protocol.as_deref(), changes.port.as_deref()), (Some("-1"), Some("1-2")));
+    assert_eq!((changes.icmp_type.as_deref(), changes.icmp_code.as_deref()), (Some("-1"), Some("3")));
+    assert_eq!((changes.cidrs, changes.source_groups), (vec!["10.0.0.0/8".into()], vec!["db".into()]));
+    assert_eq!(changes.description.as_deref(), Some("text"));
 }
 
 #[test]

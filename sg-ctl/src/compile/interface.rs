@@ -44,6 +44,17 @@ pub fn compile(state: &State, eni: &Interface, attachment: &Attachment) -> Inter
     }
 }
 
+/// What rules of one group admit by themselves, in one direction and family, to an interface of that VPC.
+pub fn admitted_by(
+    state: &State,
+    vpc: VpcId,
+    rules: &[&Rule],
+    direction: Direction,
+    family: Family,
+) -> Table {
+    Table::new(family, &said_by_rules(state, vpc, rules, direction, family))
+}
+
 /// What the rules of a direction say of the prefixes that they name.
 fn said_by_rules(
     state: &State,

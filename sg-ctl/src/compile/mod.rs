@@ -9,6 +9,7 @@ mod permission;
 mod ports;
 mod table;
 
+pub use interface::admitted_by;
 pub use permission::Permission;
 pub use ports::Ports;
 pub use table::{Net, Table};

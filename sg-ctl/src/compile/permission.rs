@@ -57,6 +57,18 @@ impl Permission {
         self.protocols[usize::from(number >> 6)] |= 1 << (number & 63);
     }
 
+    /// Whether it admits a packet of this protocol number. `point` is the port that rules look at, or `type << 8 | code`
+    /// of the family's own ICMP; other protocols have none.
+    #[must_use]
+    pub fn admits(&self, family: Family, number: u8, point: u16) -> bool {
+        match (number, family) {
+            (protocol::TCP, _) => self.tcp.contains(point),
+            (protocol::UDP, _) => self.udp.contains(point),
+            (protocol::ICMP, Family::V4) | (protocol::ICMPV6, Family::V6) => self.icmp.contains(point),
+            (other, _) => self.protocols[usize::from(other >> 6)] >> (other & 63) & 1 != 0,
+        }
+    }
+
     /// Becomes the union of both: the most permissive rule wins (T-1).
     pub fn add(&mut self, other: &Self) {
         self.tcp.add(&other.tcp);

@@ -40,22 +40,24 @@ pub(super) fn live(host: &Host, state: &State, wanted: Option<EniId>, filter: &F
     let reader =
         Reader { interfaces: by_slot(state, wanted), clock: Clock { now, hz, second_shift: 0 }, filter };
     let mut flows = Vec::new();
-    for map in &host.flows4 {
-        map.for_each(|key, flow| {
-            let address = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
-            flows.extend(reader.read(&key.head, address(key.local), address(key.remote), flow));
-        })?;
-    }
-    for map in &host.flows6 {
-        map.for_each(|key, flow| {
-            flows.extend(reader.read(&key.head, address6(key.local), address6(key.remote), flow));
-        })?;
-    }
+    for_each(host, |head, local, remote, flow| flows.extend(reader.read(head, local, remote, flow)))?;
     let order = |flow: &FlowStatus| {
         (flow.interface.clone(), flow.protocol.clone(), flow.local_port, flow.remote.clone())
     };
     flows.sort_by_cached_key(order);
     Ok(Flows { flows })
+}
+
+/// Every entry of the flow tables, dead ones too: what it is filed under, its local and its remote address, and itself.
+pub(super) fn for_each(host: &Host, mut visit: impl FnMut(&KeyHead, IpAddr, IpAddr, &Flow)) -> Result<()> {
+    let address4 = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
+    for map in &host.flows4 {
+        map.for_each(|key, flow| visit(&key.head, address4(key.local), address4(key.remote), flow))?;
+    }
+    for map in &host.flows6 {
+        map.for_each(|key, flow| visit(&key.head, address6(key.local), address6(key.remote), flow))?;
+    }
+    Ok(())
 }
 
 fn address6(words: [u32; 4]) -> IpAddr {

@@ -3,10 +3,12 @@
 mod conntrack;
 mod counters;
 mod status;
+mod survivors;
 
 pub use conntrack::conntrack;
 pub use counters::counters;
 pub use status::status;
+pub use survivors::surviving_flows;
 
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 
 pub mod group;
 pub mod interface;
+pub mod modify;
 pub mod name;
 pub mod peer;
 pub mod rule;

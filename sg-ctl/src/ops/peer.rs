@@ -3,7 +3,7 @@
 use super::group;
 use crate::{
     error::{Refusal, Result},
-    model::{Peer, SecurityGroup, State},
+    model::{Peer, SecurityGroup, State, VpcId},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::net::IpAddr;
@@ -54,6 +54,13 @@ pub fn referenced_group(state: &State, owner: &SecurityGroup, typed: &str) -> Re
         .into());
     }
     Ok(Peer::Group(id))
+}
+
+/// The VPC of the group that a rule of `owner` names, where it is another than the owner's (M-72).
+#[must_use]
+pub fn foreign_vpc(state: &State, owner: &SecurityGroup, peer: Peer) -> Option<VpcId> {
+    let Peer::Group(id) = peer else { return None };
+    state.groups.get(&id).map(|group| group.vpc).filter(|vpc| *vpc != owner.vpc)
 }
 
 #[cfg(test)]

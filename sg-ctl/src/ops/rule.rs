@@ -1,4 +1,4 @@
-//! Rules of security groups: add, list, remove.
+//! Rules of security groups: add, list, remove. To change one is [`super::modify`].
 
 use super::{group, peer, text, traffic};
 use crate::{
@@ -62,7 +62,7 @@ pub fn add(state: &mut State, group: &str, content: &Content) -> Result<Added> {
     if let Some(rule) = rules.iter().find(|rule| present.contains_key(&Key::of(rule))) {
         return Err(duplicate(rule).into());
     }
-    check_quota(state, id, &rules)?;
+    check_quota(state, id, None, &rules)?;
     let ids = rules.iter().map(|rule| rule.id).collect();
     state.rules.extend(rules.into_iter().map(|rule| (rule.id, rule)));
     Ok(Added { rules: ids, warnings })
@@ -91,24 +91,24 @@ pub fn list(state: &State, group: Option<&str>) -> Result<Vec<RuleId>> {
 
 /// What makes a rule of one group the same as another (M-19).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+pub(super) struct Key {
     direction: Direction,
     traffic: Traffic,
     peer: Peer,
 }
 
 impl Key {
-    fn of(rule: &Rule) -> Self {
+    pub(super) fn of(rule: &Rule) -> Self {
         Self { direction: rule.direction, traffic: rule.traffic, peer: rule.peer }
     }
 }
 
 /// The rules of a group by what they say.
-fn keys(state: &State, group: GroupId) -> BTreeMap<Key, RuleId> {
+pub(super) fn keys(state: &State, group: GroupId) -> BTreeMap<Key, RuleId> {
     state.rules.values().filter(|rule| rule.group == group).map(|rule| (Key::of(rule), rule.id)).collect()
 }
 
-fn owner(state: &State, group: GroupId) -> Result<&SecurityGroup> {
+pub(super) fn owner(state: &State, group: GroupId) -> Result<&SecurityGroup> {
     state.groups.get(&group).ok_or_else(|| {
         Refusal::new("InvalidGroup.NotFound", format!("The security group '{group}' does not exist")).into()
     })
@@ -141,7 +141,7 @@ fn read(state: &State, group: GroupId, content: &Content) -> Result<(Vec<Key>, V
 }
 
 /// EC2's words for a rule that is there already.
-fn duplicate(rule: &Rule) -> Refusal {
+pub(super) fn duplicate(rule: &Rule) -> Refusal {
     let (peer, protocol) = (rule.peer, rule.traffic.protocol().to_uppercase());
     let what = match (rule.traffic, rule.traffic.from_to()) {
         (Traffic::All, _) => format!("{peer}, ALL"),
@@ -155,8 +155,14 @@ fn duplicate(rule: &Rule) -> Refusal {
 }
 
 /// M-34: each direction and family has its own count; a group counts one in both families, and a prefix list its maximum
-/// of entries in its own (M-45, M-46).
-fn check_quota(state: &State, group: GroupId, new: &[Rule]) -> Result<()> {
+/// of entries in its own (M-45, M-46). Refuses what adds to a count that is beyond its limit then; a rule that is replaced
+/// makes room for the new ones.
+pub(super) fn check_quota(
+    state: &State,
+    group: GroupId,
+    replaced: Option<&Rule>,
+    new: &[Rule],
+) -> Result<()> {
     let weight = |rule: &Rule, family: AddressFamily| match rule.peer {
         Peer::Ipv4(_) => u64::from(family == AddressFamily::Ipv4),
         Peer::Ipv6(_) => u64::from(family == AddressFamily::Ipv6),
@@ -172,8 +178,9 @@ fn check_quota(state: &State, group: GroupId, new: &[Rule]) -> Result<()> {
         for family in [AddressFamily::Ipv4, AddressFamily::Ipv6] {
             let of = |rule: &Rule| if rule.direction == direction { weight(rule, family) } else { 0 };
             let more: u64 = new.iter().map(of).sum();
-            let total = present.iter().map(|rule| of(rule)).sum::<u64>() + more;
-            if more > 0 && total > limit {
+            let less = replaced.map_or(0, of);
+            let total = present.iter().map(|rule| of(rule)).sum::<u64>() + more - less;
+            if more > less && total > limit {
                 return Err(Refusal::new(
                     "RulesPerSecurityGroupLimitExceeded",
                     "The maximum number of rules per security group has been reached.",
@@ -185,17 +192,23 @@ fn check_quota(state: &State, group: GroupId, new: &[Rule]) -> Result<()> {
     Ok(())
 }
 
+/// The rule of that id.
+pub(super) fn find<'a>(state: &'a State, given: &str) -> Result<&'a Rule> {
+    let id: RuleId = given.parse()?;
+    state.rules.get(&id).ok_or_else(|| not_found(id).into())
+}
+
 /// The rule of that id, which must be one of this group.
 fn own_rule(state: &State, group: GroupId, given: &str) -> Result<RuleId> {
-    let id: RuleId = given.parse()?;
-    if state.rules.get(&id).is_some_and(|rule| rule.group == group) {
-        return Ok(id);
-    }
-    Err(Refusal::new(
+    let rule = find(state, given)?;
+    if rule.group == group { Ok(rule.id) } else { Err(not_found(rule.id).into()) }
+}
+
+fn not_found(id: RuleId) -> Refusal {
+    Refusal::new(
         "InvalidSecurityGroupRuleId.NotFound",
         format!("The security group rule ID '{id}' does not exist"),
     )
-    .into())
 }
 
 /// The rules that say exactly that. One that is not there refuses them all, in every VPC (P-18).

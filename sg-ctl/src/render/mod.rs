@@ -11,7 +11,7 @@ mod table;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{detached, interfaces};
 pub use observe::{attached, counters, flows, status};
-pub use rule::{rules, rules_added, rules_removed};
+pub use rule::{Closed, rule_described, rule_modified, rules, rules_added, rules_removed};
 pub use table::escape;
 
 use serde::Serialize;

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::model::{Direction, IcmpMatch, Peer, Rule, RuleId, State, Traffic};
 use serde::Serialize;
+use serde_json::json;
 use std::io::{self, Write};
 
 /// Rules as people read them; the column of groups only where there may be several.
@@ -92,33 +93,76 @@ pub fn rules_added(out: &mut impl Write, output: Output, state: &State, ids: &[R
     }
 }
 
-/// `rule remove`: the rules as they were, and how many ports ceased to be untracked by it.
+/// What a change of rules closed and what it left open, with keys of ours.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Closed {
+    /// Ports of TCP and UDP that were untracked before and are not any more.
+    pub interrupted_ports: u32,
+    /// Tracked flows that live on though no rule admits them any more; `None` where nobody asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub surviving_flows: Option<u64>,
+}
+
+impl Closed {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "interrupted_ports {}", self.interrupted_ports)?;
+        self.surviving_flows.map_or(Ok(()), |flows| writeln!(out, "surviving_flows {flows}"))
+    }
+}
+
+/// `rule remove`: the rules as they were, and what came of it.
 pub fn rules_removed(
     out: &mut impl Write,
     output: Output,
     removed: &[Rule],
-    interrupted_ports: u32,
+    closed: Closed,
 ) -> io::Result<()> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Revoked<'a> {
         r#return: bool,
         revoked_security_group_rules: Vec<ec2::RevokedSecurityGroupRule<'a>>,
-        #[serde(rename = "interrupted_ports")]
-        interrupted_ports: u32,
+        #[serde(flatten)]
+        closed: Closed,
     }
     match output {
         Output::Table => {
             for rule in removed {
                 writeln!(out, "removed {}", rule.id)?;
             }
-            writeln!(out, "interrupted_ports {interrupted_ports}")
+            closed.write(out)
         }
         Output::Json => {
             let revoked_security_group_rules =
                 removed.iter().map(ec2::RevokedSecurityGroupRule::new).collect();
-            json(out, &Revoked { r#return: true, revoked_security_group_rules, interrupted_ports })
+            json(out, &Revoked { r#return: true, revoked_security_group_rules, closed })
         }
+    }
+}
+
+/// `rule modify`
+pub fn rule_modified(out: &mut impl Write, output: Output, id: RuleId, closed: Closed) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Modified {
+        #[serde(rename = "Return")]
+        r#return: bool,
+        #[serde(flatten)]
+        closed: Closed,
+    }
+    match output {
+        Output::Table => {
+            writeln!(out, "modified {id}")?;
+            closed.write(out)
+        }
+        Output::Json => json(out, &Modified { r#return: true, closed }),
+    }
+}
+
+/// `rule describe`
+pub fn rule_described(out: &mut impl Write, output: Output, id: RuleId) -> io::Result<()> {
+    match output {
+        Output::Table => writeln!(out, "described {id}"),
+        Output::Json => json(out, &json!({ "Return": true })),
     }
 }
 
@@ -129,7 +173,6 @@ mod tests {
         ops,
         render::testing::{document, fixture, written},
     };
-    use serde_json::json;
 
     #[test]
     fn rules_as_a_table() {
@@ -198,12 +241,13 @@ sgr-00000000000000003  default  egress     all       all    ::/0                
     fn removed_rules_and_the_ports_they_closed() {
         let (state, ..) = fixture();
         let removed = [state.rules[&"sgr-00000000000000006".parse().unwrap()].clone()];
+        let closed = Closed { interrupted_ports: 1, surviving_flows: None };
         assert_eq!(
-            written(|out| rules_removed(out, Output::Table, &removed, 1)),
+            written(|out| rules_removed(out, Output::Table, &removed, closed)),
             "removed sgr-00000000000000006\ninterrupted_ports 1\n"
         );
         assert_eq!(
-            document(|out| rules_removed(out, Output::Json, &removed, 1)),
+            document(|out| rules_removed(out, Output::Json, &removed, closed)),
             json!({
                 "Return": true,
                 "RevokedSecurityGroupRules": [{
@@ -215,6 +259,31 @@ sgr-00000000000000003  default  egress     all       all    ::/0                
                 "interrupted_ports": 1,
             })
         );
+    }
+
+    #[test]
+    fn what_a_change_left_open_is_told_where_it_was_asked_for() {
+        let id = "sgr-00000000000000006".parse().unwrap();
+        let closed = Closed { interrupted_ports: 0, surviving_flows: Some(2) };
+        assert_eq!(
+            written(|out| rule_modified(out, Output::Table, id, closed)),
+            "modified sgr-00000000000000006\ninterrupted_ports 0\nsurviving_flows 2\n"
+        );
+        assert_eq!(
+            document(|out| rule_modified(out, Output::Json, id, closed)),
+            json!({ "Return": true, "interrupted_ports": 0, "surviving_flows": 2 })
+        );
+        assert_eq!(
+            document(|out| rules_removed(out, Output::Json, &[], closed)),
+            json!({
+                "Return": true, "RevokedSecurityGroupRules": [], "interrupted_ports": 0, "surviving_flows": 2,
+            })
+        );
+        assert_eq!(
+            written(|out| rule_described(out, Output::Table, id)),
+            "described sgr-00000000000000006\n"
+        );
+        assert_eq!(document(|out| rule_described(out, Output::Json, id)), json!({ "Return": true }));
     }
 
     #[test]
