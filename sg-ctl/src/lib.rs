@@ -1,6 +1,7 @@
 //! EC2 security groups, enforced on Linux network interfaces: model, store, operations, compiler, kernel, command line.
 #![deny(unsafe_code)]
 
+pub mod agent;
 pub mod attach;
 pub mod cli;
 pub mod compile;

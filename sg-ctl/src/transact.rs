@@ -24,6 +24,10 @@ pub struct Changed<T> {
     pub interrupted_ports: u32,
     /// The state that is in force now.
     pub state: State,
+    /// The store's revision, before and after: equal where nothing changed.
+    pub revision_before: u64,
+    /// See [`Self::revision_before`].
+    pub revision: u64,
 }
 
 /// Runs `op` on the state and makes store and kernel agree with what it made of it, or changes nothing. Returns once
@@ -42,20 +46,23 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
 
     let (old, new) = (compile(&before), compile(&state));
     let interrupted_ports = old.interrupted_ports(&new);
-    match host {
-        None => drop(transaction.commit(&state)?),
+    let revision_before = transaction.snapshot().revision;
+    let revision = match host {
+        None => transaction.commit(&state)?,
         Some(enforced) if enforced.in_step && old == new => {
             let revision = transaction.commit(&state)?;
             enforced.host.state.set(&STATE_REVISION, &revision)?;
+            revision
         }
         Some(enforced) => {
             let prepared = enforced.host.build(&new)?;
             let revision = transaction.commit(&state)?;
             enforced.host.go_live(prepared, revision)?;
             enforced.settle(&old, &new);
+            revision
         }
-    }
-    Ok(Changed { value, interrupted_ports, state })
+    };
+    Ok(Changed { value, interrupted_ports, state, revision_before, revision })
 }
 
 /// The host as a command finds it, after whatever commands that were cut off left behind is gone.

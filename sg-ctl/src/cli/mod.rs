@@ -76,13 +76,15 @@ enum Command {
     /// Look at tracked flows
     #[command(subcommand)]
     Conntrack(datapath::Conntrack),
+    /// Keep what is enforced in step with the addresses that interfaces have, until stopped
+    Agent,
 }
 
 /// What `main` does: reads the command line, runs it, and turns the outcome into text and an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.global.verbose);
+    log_to_stderr(cli.global.verbose, matches!(cli.command, Command::Agent));
     // An answer is written at once when it is complete: what fails prints no half of one.
     let mut answer = Vec::new();
     let outcome = run::run(&cli, &mut answer).and_then(|()| print(&answer));
@@ -98,10 +100,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Without `-v` only what RUST_LOG asks for.
-fn log_to_stderr(verbose: u8) {
+/// Without `-v` only what RUST_LOG asks for. A process that stays says what it does without being asked.
+fn log_to_stderr(verbose: u8, stays: bool) {
     let mut logger = env_logger::Builder::new();
-    logger.filter_level(log::LevelFilter::Off);
+    logger.filter_level(if stays { log::LevelFilter::Info } else { log::LevelFilter::Off });
     match verbose {
         0 => logger.parse_default_env(),
         1 => logger.filter_level(log::LevelFilter::Info),

@@ -225,14 +225,14 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
         Command::Remove(typed) => {
             let which = typed.which()?;
             let ctx = context(global)?;
-            let Changed { value: removed, interrupted_ports, state } =
+            let Changed { value: removed, interrupted_ports, state, .. } =
                 change(&ctx, |state| ops::rule::remove(state, &typed.group, &which))?;
             let surviving_flows = survivors(&ctx, &state, &removed, typed.report)?;
             render::rules_removed(out, output, &removed, Closed { interrupted_ports, surviving_flows })?;
         }
         Command::Modify(typed) => {
             let ctx = context(global)?;
-            let Changed { value: modified, interrupted_ports, state } =
+            let Changed { value: modified, interrupted_ports, state, .. } =
                 change(&ctx, |state| ops::modify::modify(state, &typed.rule, &typed.changes()))?;
             modified.warning.iter().for_each(|warning| tell("warning", warning));
             let id = modified.before.id;

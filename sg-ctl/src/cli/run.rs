@@ -2,7 +2,7 @@
 
 use super::{Cli, Command, Global, datapath, group, interface, rule, tell};
 use crate::{
-    attach,
+    agent, attach,
     context::Context,
     error::Result,
     netns, observe, ops, render, store,
@@ -43,6 +43,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
             let filter = typed.filter()?;
             render::flows(out, output, &observe::conntrack(&context(&cli.global)?, &filter)?)?;
         }
+        Command::Agent => agent::run(&context(&cli.global)?)?,
     }
     Ok(())
 }

@@ -29,6 +29,9 @@ pub trait Store {
     /// What is there now. Reads a store that does not exist as an empty one, and does not make it.
     fn read(&self) -> Result<Snapshot>;
 
+    /// How many commits there have been, without reading the rest.
+    fn revision(&self) -> Result<u64>;
+
     /// Begins a change. Others that want to change wait until this one has ended.
     fn begin(&self) -> Result<Box<dyn Transaction + '_>>;
 }

@@ -51,6 +51,14 @@ impl SqliteStore {
         }
     }
 
+    fn exists(&self) -> Result<bool> {
+        match fs::metadata(&self.path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.explain(error.into())),
+        }
+    }
+
     fn connect(&self) -> rusqlite::Result<Connection> {
         // Reading needs write access too: a journal that a crash left behind is rolled back by whoever comes first.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -69,16 +77,25 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn read(&self) -> Result<Snapshot> {
-        match fs::metadata(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Snapshot::default()),
-            Err(error) => return Err(self.explain(error.into())),
-            Ok(_) => {}
+        if !self.exists()? {
+            return Ok(Snapshot::default());
         }
         let read = || -> Result<Snapshot> {
             let mut connection = self.connect()?;
             // One read transaction, so that revision and objects belong together.
             let transaction = connection.transaction()?;
             load(&transaction)
+        };
+        read().map_err(|error| self.explain(error))
+    }
+
+    fn revision(&self) -> Result<u64> {
+        if !self.exists()? {
+            return Ok(0);
+        }
+        let read = || -> Result<u64> {
+            let connection = self.connect()?;
+            if tables(&connection)?.is_empty() { Ok(0) } else { meta(&connection, "revision") }
         };
         read().map_err(|error| self.explain(error))
     }
@@ -160,12 +177,14 @@ fn set_meta(connection: &Connection, key: &str, value: u64) -> Result<()> {
     Ok(())
 }
 
+fn tables(connection: &Connection) -> Result<Vec<String>> {
+    let mut query = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    Ok(query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+}
+
 /// Reads everything. A file without any table is a store whose first commit has not happened.
 fn load(connection: &Connection) -> Result<Snapshot> {
-    let tables: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
+    let tables = tables(connection)?;
     if tables.is_empty() {
         return Ok(Snapshot::default());
     }

@@ -1,0 +1,108 @@
+//! `sg-ctl agent`: one process a host that keeps what is enforced in step with the kernel. Optional: every command does
+//! the same once, and enforcement never depends on either.
+
+mod watch;
+
+use crate::{context::Context, error::Result, model::State, transact};
+use anyhow::Context as _;
+use std::{collections::BTreeSet, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+/// How often the agent looks whether a command has changed the store.
+const TICK: Duration = Duration::from_millis(500);
+/// How long it waits for more news of the same event: an address comes as several messages.
+const CALM: Duration = Duration::from_millis(100);
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where it cannot start. What fails later is logged and tried again.
+pub fn run(ctx: &Context) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the agent's event loop")?;
+    runtime.block_on(follow(ctx))
+}
+
+async fn follow(ctx: &Context) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let (news, mut arrivals) = mpsc::channel(1);
+    let mut agent = Agent { ctx, news, watched: BTreeSet::new(), revision: None };
+    agent.keep_in_step();
+    log::info!("following {} network namespace(s)", agent.watched.len());
+
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            Some(()) = arrivals.recv() => {
+                sleep_until(Instant::now() + CALM).await;
+                // What came meanwhile is answered by the same look at the kernel.
+                while arrivals.try_recv().is_ok() {}
+                agent.keep_in_step();
+            }
+            _ = ticks.tick() => agent.look_at_store(),
+        }
+    }
+    log::info!("stopped; what is attached stays enforced");
+    Ok(())
+}
+
+struct Agent<'a> {
+    ctx: &'a Context,
+    news: mpsc::Sender<()>,
+    /// Namespaces that a watcher reports from; `None` is the one that the agent was started in.
+    watched: BTreeSet<Option<String>>,
+    /// The store's revision when store and kernel were last made to agree.
+    revision: Option<u64>,
+}
+
+impl Agent<'_> {
+    /// Makes kernel and store agree, as any command does before its own change, and follows the namespaces of what is
+    /// attached now.
+    fn keep_in_step(&mut self) {
+        match transact::change(self.ctx, |_| Ok(())) {
+            Ok(changed) => {
+                if changed.revision != changed.revision_before {
+                    log::info!("addresses changed: revision {} is in force", changed.revision);
+                }
+                self.revision = Some(changed.revision);
+                self.watch(&changed.state);
+            }
+            Err(error) => {
+                log::error!("cannot bring store and kernel in step, will try again: {error:#}");
+                self.revision = None;
+            }
+        }
+    }
+
+    /// After a command of somebody else's there may be new namespaces to follow; after one that was killed, something to
+    /// put in force.
+    fn look_at_store(&mut self) {
+        match self.ctx.store.revision() {
+            Ok(revision) if Some(revision) == self.revision => {}
+            Ok(_) => self.keep_in_step(),
+            Err(error) => log::error!("cannot read the store: {error:#}"),
+        }
+    }
+
+    fn watch(&mut self, state: &State) {
+        for (eni, _) in state.attached() {
+            if self.watched.contains(&eni.netns) {
+                continue;
+            }
+            match watch::start(eni.netns.clone(), self.news.clone()) {
+                Ok(()) => drop(self.watched.insert(eni.netns.clone())),
+                Err(error) => log::error!("cannot follow {}: {error:#}", watch::place(eni.netns.as_deref())),
+            }
+        }
+    }
+}

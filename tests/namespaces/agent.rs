@@ -1,0 +1,151 @@
+//! `sg-ctl agent`: what is enforced follows the kernel without a command (P-17), and enforcement does not need it.
+
+use serde_json::{Value, json};
+use sg_tests::{
+    ctl::{Ctl, Lab, binary},
+    net::{IFACE, PEER, V4, V6},
+};
+use std::{
+    io::{BufRead, BufReader},
+    net::IpAddr,
+    process::{Child, ChildStderr, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The bound that the agent promises, and as much again for a machine that is shared.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// A running agent; stopped, at the latest, with the test.
+struct Agent {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Agent {
+    /// Starts one, and waits until it follows the kernel.
+    fn start(ctl: &Ctl) -> Self {
+        let mut command = Command::new(binary());
+        ctl.prepare(&mut command).arg("agent").stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("sg-ctl starts");
+        let log = BufReader::new(child.stderr.take().expect("it was piped"));
+        let mut agent = Self { child, log };
+        agent.says("following");
+        agent
+    }
+
+    /// Reads its log up to the line that holds the word. An agent that ends without saying it fails the test.
+    fn says(&mut self, word: &str) {
+        let mut line = String::new();
+        while !line.contains(word) {
+            line.clear();
+            assert_ne!(self.log.read_line(&mut line).expect("its log"), 0, "ended without saying {word:?}");
+        }
+    }
+
+    /// Ends it as systemd would.
+    fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+        self.says("stopped");
+        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Where the test has stopped it already there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The addresses of an interface as the store has them, once they are these; looking changes nothing.
+#[track_caller]
+fn becomes(ctl: &Ctl, interface: &str, addresses: &[IpAddr]) {
+    let wanted = json!(addresses);
+    let began = Instant::now();
+    loop {
+        let status = ctl.json("status");
+        let all = status["interfaces"].as_array().expect("interfaces");
+        let found = all.iter().find(|of| of["name"] == interface).map_or(&Value::Null, |of| &of["addresses"]);
+        if *found == wanted {
+            return;
+        }
+        assert!(began.elapsed() < PROMPT, "{interface} has {found} after {PROMPT:?}, not {wanted}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// [`IFACE`] admits port 80 from the members of `app`, which is what [`PEER`] is.
+fn lab() -> (Lab, Ctl) {
+    let lab = Lab::new();
+    lab.ctl.group("app", &[]);
+    lab.ctl.bare_group("web", &["ingress --protocol tcp --port 80 --source-group app"]);
+    lab.attach("--group web");
+    let clients = lab.ctl.in_netns(lab.client.name());
+    clients.json(&format!("attach {PEER} --adopt none --group app"));
+    (lab, clients)
+}
+
+#[test]
+fn p17_an_address_that_is_added_or_removed_is_enforced_without_a_command() {
+    let (lab, _) = lab();
+    let agent = Agent::start(&lab.ctl);
+    let (new4, new6): (IpAddr, IpAddr) =
+        ("203.0.113.77".parse().expect("IPv4"), "2001:db8::77".parse().expect("IPv6"));
+    let old = [V4.admin, V4.other, V6.admin, V6.other];
+
+    lab.client.ip(&format!("addr add {new4}/24 dev {PEER}"));
+    lab.client.ip(&format!("addr add {new6}/64 dev {PEER} nodad"));
+    becomes(&lab.ctl, PEER, &[V4.admin, V4.other, new4, V6.admin, V6.other, new6]);
+    for (from, to) in [(new4, V4.host), (new6, V6.host)] {
+        lab.connect(from, to, 80).goes_on();
+    }
+
+    lab.client.ip(&format!("addr del {new4}/24 dev {PEER}"));
+    lab.client.ip(&format!("addr del {new6}/64 dev {PEER}"));
+    becomes(&lab.ctl, PEER, &old);
+    // The next owner of the address is nobody's member.
+    lab.client.ip(&format!("addr add {new4}/32 dev lo"));
+    lab.client.ip("link set lo up");
+    lab.refuses(new4, V4.host, 80);
+    agent.stop();
+}
+
+#[test]
+fn the_agent_follows_what_commands_attach_while_it_runs() {
+    let lab = Lab::new();
+    let agent = Agent::start(&lab.ctl);
+    lab.ctl.group("app", &[]);
+    lab.ctl.bare_group("web", &["ingress --protocol tcp --port 80 --source-group app"]);
+    lab.attach("--group web");
+    let clients = lab.ctl.in_netns(lab.client.name());
+    clients.json(&format!("attach {PEER} --adopt none --group app"));
+    lab.connect(V4.admin, V4.host, 80).goes_on();
+
+    let new: IpAddr = "203.0.113.77".parse().expect("IPv4");
+    // It looks at the store twice a second; from then on it is told.
+    thread::sleep(Duration::from_secs(1));
+    lab.client.ip(&format!("addr add {new}/24 dev {PEER}"));
+    becomes(&lab.ctl, PEER, &[V4.admin, V4.other, new, V6.admin, V6.other]);
+    lab.connect(new, V4.host, 80).goes_on();
+    agent.stop();
+}
+
+#[test]
+fn enforcement_does_not_depend_on_the_agent() {
+    let (lab, _) = lab();
+    let mut agent = Agent::start(&lab.ctl);
+    let mut open = lab.connect(V4.admin, V4.host, 80);
+    agent.child.kill().expect("it can be killed");
+    agent.child.wait().expect("it ends");
+    open.goes_on();
+    lab.refuses(V4.admin, V4.host, 81);
+    // Without it the next command looks.
+    let new: IpAddr = "203.0.113.77".parse().expect("IPv4");
+    lab.client.ip(&format!("addr add {new}/24 dev {PEER}"));
+    lab.refuses(new, V4.host, 80);
+    lab.ctl.json(&format!("interface set-groups {IFACE} web"));
+    lab.connect(new, V4.host, 80).goes_on();
+}
