@@ -86,6 +86,11 @@ pub mod flag {
     pub const ACKED_EGRESS: u8 = 64;
     /// TCP, pending and crossed: both did.
     pub const ACKED_BOTH: u8 = 96;
+    /// TCP, established by adoption (P-22): no sequence number of the inward side is known yet; outward is the next
+    /// bit. The first segment of a side that is no RST makes its number known.
+    pub const UNHEARD_INGRESS: u8 = 8;
+    /// TCP, established by adoption: of neither side.
+    pub const UNHEARD_BOTH: u8 = 24;
 
     /// UDP: more than one request was seen.
     pub const REQUESTS: u8 = 1;

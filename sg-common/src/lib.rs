@@ -7,6 +7,7 @@
 #![no_std]
 #![deny(unsafe_code)]
 
+pub mod adopt;
 pub mod flow;
 pub mod limits;
 pub mod mark;

@@ -215,6 +215,24 @@ pub fn tcp_complete(
     flow.sequence[direction.index()] = segment.sequence;
 }
 
+/// Makes `flow` an established one whose handshake nobody saw, because the connection is older than the programs (P-22).
+/// The sequence numbers of its sides are unknown until each has spoken; `fins` tells which have said their last.
+#[inline(always)]
+pub fn adopt(flow: &mut Flow, started: u32, fins: u8, clock: &Clock) {
+    flow.last = clock.now;
+    flow.packets = 0;
+    flow.bytes = 0;
+    flow.sequence[0] = 0;
+    flow.sequence[1] = 0;
+    flow.sequence_at[0] = 0;
+    flow.sequence_at[1] = 0;
+    flow.reset_at = clock.second().wrapping_sub(1);
+    flow.state = state::ESTABLISHED;
+    flow.flags = (fins & flag::FIN_BOTH) | flag::UNHEARD_BOTH;
+    flow.place = 0;
+    flow.started = started;
+}
+
 /// Any segment but a SYN on an established flow.
 #[inline(always)]
 pub fn tcp_established(flow: &mut Flow, direction: Direction, segment: &packet::Transport, clock: &Clock) {
@@ -224,22 +242,25 @@ pub fn tcp_established(flow: &mut Flow, direction: Direction, segment: &packet::
     if segment.flags & tcp_flag::SYN != 0 {
         return;
     }
+    let unheard = flag::UNHEARD_INGRESS << direction as u8;
+    let is_known = flow.flags & unheard == 0;
     if segment.flags & tcp_flag::RST != 0 {
         let distance = segment.sequence.wrapping_sub(flow.sequence[side]);
         let near = distance.wrapping_add(limits::RST_WINDOW) <= 2 * limits::RST_WINDOW;
-        if near && flow.reset_at != second {
+        // Where no number is recorded there is none to be near to: a blind spoofer must not guess right.
+        if is_known && near && flow.reset_at != second {
             flow.reset_at = second;
             flow.flags |= flag::RESET;
             flow.last = clock.now;
         }
         return;
     }
-    if flow.sequence_at[side] != second {
+    if flow.sequence_at[side] != second || !is_known {
         flow.sequence_at[side] = second;
         flow.sequence[side] = segment.sequence;
     }
     let fin = if segment.flags & tcp_flag::FIN != 0 { flag::FIN_INGRESS << direction as u8 } else { 0 };
-    let flags = (flow.flags & !flag::RESET) | fin;
+    let flags = (flow.flags & !(flag::RESET | unheard)) | fin;
     if flags != flow.flags {
         flow.flags = flags;
         flow.last = clock.now;
@@ -422,6 +443,25 @@ mod tests {
         let query = KeyHead { start: 1, ..head(protocol::ICMP) };
         assert_eq!(timeout(&flow, &query, &TIMEOUTS), 30);
         assert_eq!(timeout(&flow, &head(protocol::ICMP), &TIMEOUTS), 600);
+    }
+
+    #[test]
+    fn p22_p5_of_an_adopted_flow_a_side_is_known_from_its_first_segment_on() {
+        let mut flow = Flow::default();
+        adopt(&mut flow, Ingress as u32, flag::FIN_EGRESS, &at(0));
+        assert_eq!(
+            (flow.state, timeout(&flow, &head(protocol::TCP), &TIMEOUTS)),
+            (state::ESTABLISHED, 432_000)
+        );
+        tcp_established(&mut flow, Ingress, &segment(RST, 0, 0), &at(1));
+        assert_eq!(flow.flags & flag::RESET, 0, "nothing is known of its side");
+        // In the very second of its adoption too.
+        tcp_established(&mut flow, Egress, &segment(ACK, 7_000, 1), &at(0));
+        assert_eq!((flow.sequence[1], flow.flags & flag::UNHEARD_BOTH), (7_000, flag::UNHEARD_INGRESS));
+        tcp_established(&mut flow, Ingress, &segment(FIN | ACK, 9_000, 1), &at(1));
+        assert_eq!((flow.sequence[0], flow.flags), (9_000, flag::FIN_BOTH));
+        tcp_established(&mut flow, Ingress, &segment(RST, 9_001, 1), &at(2));
+        assert_eq!(flow.flags, flag::FIN_BOTH | flag::RESET);
     }
 
     #[test]

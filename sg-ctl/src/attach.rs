@@ -1,6 +1,7 @@
 //! `attach` and `detach`: an interface comes under enforcement and leaves it.
 
 use crate::{
+    adopt::{Adopted, Adopter},
     compile::compile,
     context::Context,
     device::{self, Device, Layer},
@@ -70,6 +71,8 @@ pub enum Adopt {
 pub struct Attached {
     /// The interface.
     pub eni: EniId,
+    /// Connections that were open already and go on.
+    pub adopted: Vec<Adopted>,
     /// What the user should know, a line each.
     pub notes: Vec<String>,
 }
@@ -101,15 +104,16 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
         ));
     }
     let vpc = ops::vpc::find(&state, request.vpc.as_deref())?;
+    let (id, slot) = (EniId::random(), free_slot(&state)?);
     let eni = Interface {
-        id: EniId::random(),
+        id,
         name: request.name.clone(),
         netns: ctx.netns.clone(),
         vpc,
         groups: ops::interface::resolve_groups(&state, vpc, &request.groups)?,
         addresses: given.unwrap_or_else(|| device.addresses.clone()),
         attachment: Some(Attachment {
-            slot: free_slot(&state)?,
+            slot,
             ifindex: device.ifindex,
             namespace,
             mac: device.mac,
@@ -121,7 +125,6 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             attached_since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         }),
     };
-    let id = eni.id;
     state.interfaces.insert(id, eni);
 
     let existed = enforced.is_some();
@@ -131,25 +134,35 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
     };
     let put = claim(&enforced.host, store_id)
         .and_then(|()| put_in_force(ctx, &enforced, &before, &mut state, id, request, &device));
-    let committed = put.and_then(|()| transaction.commit(&state));
-    match committed {
-        Ok(revision) => enforced.host.state.set(&STATE_REVISION, &revision)?,
+    let committed = put.and_then(|adopted| Ok((adopted, transaction.commit(&state)?)));
+    let (adopted, unfit) = match committed {
+        Ok((adopted, revision)) => {
+            enforced.host.state.set(&STATE_REVISION, &revision)?;
+            adopted
+        }
         Err(error) => {
-            take_back(enforced.host, existed, &before, revision, id);
+            take_back(enforced.host, existed, &before, revision, id, slot);
             return Err(error);
         }
-    }
-    if request.adopt == Adopt::Existing {
+    };
+    if request.adopt == Adopt::Existing && request.side == Side::Guest {
         notes.push(
-            "connections that are open now were not adopted: this version starts with an empty flow table, and they go \
-             on only where rules admit them"
+            "the guest's connections that are open now were not adopted: this version starts with an empty flow table, \
+             and they go on only where rules admit them"
                 .to_owned(),
         );
     }
-    Ok(Attached { eni: id, notes })
+    if unfit > 0 {
+        notes.push(format!(
+            "{unfit} connections that are open now were not adopted: the flow table is full of live ones, and these go \
+             on only where rules admit them"
+        ));
+    }
+    Ok(Attached { eni: id, adopted, notes })
 }
 
-/// The policy first, then the programs.
+/// The policy first, then the entries of connections that are open, then the programs. Returns what was adopted, and how
+/// many connections there was no room for.
 fn put_in_force(
     ctx: &Context,
     enforced: &Enforced,
@@ -158,7 +171,7 @@ fn put_in_force(
     id: EniId,
     request: &AttachRequest,
     device: &Device,
-) -> Result<()> {
+) -> Result<(Vec<Adopted>, usize)> {
     let host = &enforced.host;
     // One that was recorded and is not enforced any more may have left half of its programs.
     links::reap(host, |eni| is_known(state, eni))?;
@@ -177,15 +190,21 @@ fn put_in_force(
         hz: u32::try_from(host.cell(STATE_HZ)?).context("the clock's rate")?,
         test_clock: false,
     };
+    // What crosses a guest's link is in no table of sockets here.
+    let adopts = request.adopt == Adopt::Existing && request.side == Side::Host;
+    let policy = new.policies.get(&constants.slot).context("the interface has a policy")?;
+    let mut adopter = adopts.then(|| Adopter::new(host, &constants, policy, device)).transpose()?;
     let mut last = None;
     for (mode, reason) in modes(request.mode, device)? {
-        let attached =
-            netns::within(ctx.netns.as_deref(), || links::attach(host, id, device.ifindex, mode, &constants));
+        let attached = netns::within(ctx.netns.as_deref(), || {
+            let follow = || adopter.as_mut().map_or(Ok(()), Adopter::follow);
+            links::attach(host, id, device.ifindex, mode, &constants, follow)
+        });
         match attached {
             Ok(()) => {
                 attachment.mode = mode;
                 attachment.mode_reason = reason.to_owned();
-                return Ok(());
+                return Ok(adopter.map(Adopter::finish).unwrap_or_default());
             }
             Err(error) => last = Some(error),
         }
@@ -194,13 +213,14 @@ fn put_in_force(
 }
 
 /// Undoes what [`put_in_force`] did. What cannot be undone now, the next command removes.
-fn take_back(host: Host, existed: bool, before: &State, revision: u64, id: EniId) {
+fn take_back(host: Host, existed: bool, before: &State, revision: u64, id: EniId, slot: u16) {
     let undone = links::detach(&host, id).and_then(|()| {
         if !existed {
             return host.remove();
         }
         let image = compile(before);
-        host.go_live(host.build(&image)?, revision)
+        host.go_live(host.build(&image)?, revision)?;
+        crate::kernel::sweep_interface(&host, slot)
     });
     if let Err(error) = undone {
         log::warn!("cleaning up behind the refused attach failed: {error:#}");

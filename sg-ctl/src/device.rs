@@ -28,6 +28,8 @@ pub struct Device {
     pub xdp_program: Option<u32>,
     /// Global addresses that are in use: what a reference to its groups means (P-17).
     pub addresses: Vec<IpAddr>,
+    /// Every address of the device, link-local ones included: what a connection of its own may have.
+    pub all_addresses: BTreeSet<IpAddr>,
 }
 
 /// What a device's packets begin with.
@@ -101,6 +103,7 @@ async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
         kind: None,
         xdp_program: None,
         addresses: Vec::new(),
+        all_addresses: BTreeSet::new(),
     };
     for attribute in link.attributes {
         match attribute {
@@ -124,7 +127,7 @@ async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
             _ => {}
         }
     }
-    device.addresses = addresses(handle, device.ifindex).await?;
+    read_addresses(handle, &mut device).await?;
     Ok(Some(device))
 }
 
@@ -137,13 +140,14 @@ fn layer(kind: LinkLayerType) -> Layer {
     }
 }
 
-/// Global addresses of the device, IPv4 and IPv6, without those that are not in use yet or must not be used.
-async fn addresses(handle: &Handle, ifindex: u32) -> Result<Vec<IpAddr>> {
+/// Addresses of the device, IPv4 and IPv6. Members' are the global ones, without those that are not in use yet or must
+/// not be used.
+async fn read_addresses(handle: &Handle, device: &mut Device) -> Result<()> {
     let mut found = BTreeSet::new();
-    let mut answers = handle.address().get().set_link_index_filter(ifindex).execute();
+    let mut answers = handle.address().get().set_link_index_filter(device.ifindex).execute();
     while let Some(answer) = answers.next().await {
         let message = answer.context("cannot ask the kernel for the device's addresses")?;
-        if message.header.index != ifindex || message.header.scope != AddressScope::Universe {
+        if message.header.index != device.ifindex {
             continue;
         }
         let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed;
@@ -157,12 +161,14 @@ async fn addresses(handle: &Handle, ifindex: u32) -> Result<Vec<IpAddr>> {
                 _ => {}
             }
         }
-        if !flags.intersects(unusable) {
-            // On point-to-point devices `Address` is the far end. Link-local IPv4 has global scope where nobody said
-            // otherwise, and is never a member's (P-17).
-            let own = local.or(address);
+        // On point-to-point devices `Address` is the far end.
+        let own = local.or(address);
+        device.all_addresses.extend(own);
+        if message.header.scope == AddressScope::Universe && !flags.intersects(unusable) {
+            // Link-local IPv4 has global scope where nobody said otherwise, and is never a member's (P-17).
             found.extend(own.filter(|own| !matches!(own, IpAddr::V4(v4) if v4.is_link_local())));
         }
     }
-    Ok(found.into_iter().collect())
+    device.addresses = found.into_iter().collect();
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! EC2 security groups, enforced on Linux network interfaces: model, store, operations, compiler, kernel, command line.
 #![deny(unsafe_code)]
 
+pub mod adopt;
 pub mod agent;
 pub mod attach;
 pub mod cli;
@@ -14,5 +15,6 @@ pub mod netns;
 pub mod observe;
 pub mod ops;
 pub mod render;
+pub mod sockets;
 pub mod store;
 pub mod transact;

@@ -143,7 +143,7 @@ pub fn advance<A: Tables>(scene: &mut Scene<A>, entry: &mut Entry, clock: &Clock
             track::tcp_established(flow, direction, &packet.transport, clock);
         } else if track::tcp_pending(flow, direction, &packet.transport) == Handshake::Complete {
             track::tcp_complete(&mut packet.flow, flow, direction, &packet.transport, clock);
-            if !reclaim::claim(scene, clock) {
+            if !reclaim::claim::<A>(scene.generation, clock) {
                 return Err(Drop::ConntrackFull);
             }
             let packet = &mut *scene.packet;

@@ -12,6 +12,7 @@
 )]
 #![expect(missing_docs, reason = "the programs' names are their interface")]
 
+mod adopt;
 mod config;
 mod cursor;
 mod exempt;
@@ -121,6 +122,13 @@ fn verdict(frame: &Frame<PacketPointers>) -> Verdict {
     let index = counter_index(config.slot, frame.direction, verdict.number());
     maps::count(index, u64::from(frame.segments), judgement.bytes);
     verdict
+}
+
+/// Takes up a connection that was open before its interface was attached.
+#[xdp]
+pub fn sg_adopt(ctx: XdpContext) -> u32 {
+    let given = PacketPointers { data: ctx.data(), end: ctx.data_end(), len: 0 };
+    adopt::take_up(given).map_or(0, |answer| answer as u32)
 }
 
 /// Tells userspace what jiffies are, which the kernel shows it nowhere.

@@ -8,7 +8,6 @@
 use crate::{
     config::{Config, timeouts},
     maps::{self, Tables},
-    pipeline::Scene,
 };
 use aya_ebpf::helpers::generated::bpf_loop;
 use core::ffi::c_void;
@@ -52,10 +51,11 @@ extern "C" fn step<A: Tables>(_step: u32, walk: *mut Walk) -> i64 {
     1
 }
 
-/// Claims a place for the packet's flow. False where the table is full of live flows.
+/// Claims a place for the flow in scratch memory, whose key lies there too; `generation` says by whose timeouts other
+/// flows are over. False where the table is full of live flows.
 #[inline(always)]
-pub fn claim<A: Tables>(scene: &Scene<A>, clock: &Clock) -> bool {
-    let mut walk = Walk { generation: scene.generation, claimed: false };
+pub fn claim<A: Tables>(generation: u64, clock: &Clock) -> bool {
+    let mut walk = Walk { generation, claimed: false };
     // SAFETY: the callback has the form that bpf_loop calls, and `walk` outlives the loop.
     unsafe {
         bpf_loop(PLACES_PER_CLAIM, step::<A> as *mut c_void, (&raw mut walk).cast(), 0);

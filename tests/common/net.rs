@@ -385,6 +385,12 @@ impl Connection {
             }
         };
         far.set_nonblocking(false).expect("an accepted connection can block");
+        Self::of(near, far)
+    }
+
+    /// The two ends of an open connection.
+    #[must_use]
+    pub fn of(near: TcpStream, far: TcpStream) -> Self {
         for end in [&near, &far] {
             end.set_nodelay(true).expect("TCP_NODELAY");
             end.set_write_timeout(Some(ANSWER)).expect("a write timeout");

@@ -2,10 +2,12 @@
 
 use super::{Cli, Command, Global, datapath, group, interface, rule, tell};
 use crate::{
-    agent, attach,
+    adopt, agent, attach,
     context::Context,
     error::Result,
-    netns, observe, ops, render, store,
+    netns, observe, ops,
+    render::{self, Output},
+    store,
     transact::{Changed, change, view},
 };
 use anyhow::Context as _;
@@ -17,12 +19,15 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::Attach(typed) => {
             let ctx = context(&cli.global)?;
             let attached = attach::attach(&ctx, &typed.into())?;
+            if output == Output::Table {
+                adopt::lines(&attached.adopted).iter().for_each(|line| tell("note", line));
+            }
             attached.notes.iter().for_each(|note| tell("note", note));
             let status = observe::status(&ctx)?;
             let id = attached.eni.to_string();
             let entry = status.interfaces.iter().find(|interface| interface.eni_id == id);
             let entry = entry.with_context(|| format!("{id} is attached and not in the status"))?;
-            render::attached(out, output, entry)?;
+            render::attached(out, output, entry, &attached.adopted)?;
         }
         Command::Detach(typed) => {
             let ctx = context(&cli.global)?;

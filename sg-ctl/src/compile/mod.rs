@@ -15,6 +15,7 @@ pub use ports::Ports;
 pub use table::{Net, Table};
 
 use crate::model::{EniId, State};
+use sg_common::{flow::KeyHead, wire::protocol};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// IPv4 or IPv6; the index of arrays with one element a family.
@@ -70,6 +71,22 @@ pub struct InterfacePolicy {
     pub options: crate::model::Options,
     /// Idle timeouts.
     pub timeouts: crate::model::Timeouts,
+}
+
+impl InterfacePolicy {
+    /// Whether a flow that was started in this direction passes untracked (P-2); `family` is 0 for IPv4, 1 for IPv6.
+    #[must_use]
+    pub fn is_untracked(&self, family: usize, started: sg_common::Direction, head: &KeyHead) -> bool {
+        let kind = match head.protocol {
+            protocol::TCP => 0,
+            protocol::UDP => 1,
+            _ => return false,
+        };
+        match started {
+            sg_common::Direction::Ingress => self.open_in[family][kind].contains(head.local_port),
+            sg_common::Direction::Egress => self.open_out[family][kind].contains(head.remote_port),
+        }
+    }
 }
 
 /// Compiles the whole state.

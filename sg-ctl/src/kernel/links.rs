@@ -12,7 +12,7 @@ use crate::{
 use anyhow::Context;
 use aya::{
     programs::{
-        NetworkInterface, ProgramError, SchedClassifier, TcAttachType, Xdp,
+        NetworkInterface, Program, ProgramError, SchedClassifier, TcAttachType, Xdp,
         links::{FdLink, LinkOrder},
         tc::TcAttach,
         xdp::XdpMode,
@@ -36,13 +36,22 @@ fn directory(host: &Host, eni: EniId) -> PathBuf {
 /// Loads an instance of the programs for an interface and puts it on its device. Its policy must be live already: the
 /// first packet is judged by it. The thread must be in the device's network namespace.
 ///
+/// `beside` is called twice: when both programs are loaded, right before they go live, and right after.
+///
 /// # Errors
 /// `ForeignProgram`, `UnsupportedDevice`, `UnsupportedKernel`, `ProgramRefused`; nothing is attached then.
-pub fn attach(host: &Host, eni: EniId, ifindex: u32, mode: Mode, constants: &Constants) -> Result<()> {
+pub fn attach(
+    host: &Host,
+    eni: EniId,
+    ifindex: u32,
+    mode: Mode,
+    constants: &Constants,
+    beside: impl FnMut() -> Result<()>,
+) -> Result<()> {
     let dir = directory(host, eni);
     remove_pins(&dir)?;
     fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-    let attached = attach_both(host, &dir, ifindex, mode, constants);
+    let attached = attach_both(host, &dir, ifindex, mode, constants, beside);
     if attached.is_err() {
         // What went wrong is said already; what cannot be removed now, the next command removes.
         if let Err(error) = detach(host, eni) {
@@ -52,7 +61,14 @@ pub fn attach(host: &Host, eni: EniId, ifindex: u32, mode: Mode, constants: &Con
     attached
 }
 
-fn attach_both(host: &Host, dir: &Path, ifindex: u32, mode: Mode, constants: &Constants) -> Result<()> {
+fn attach_both(
+    host: &Host,
+    dir: &Path,
+    ifindex: u32,
+    mode: Mode,
+    constants: &Constants,
+    mut beside: impl FnMut() -> Result<()>,
+) -> Result<()> {
     if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(6, 6, 0)) {
         let message = "TC hooks are attached by tcx links, which Linux has since 6.6; this kernel is older";
         return Err(Refusal::new("UnsupportedKernel", message).into());
@@ -60,28 +76,39 @@ fn attach_both(host: &Host, dir: &Path, ifindex: u32, mode: Mode, constants: &Co
     let device = NetworkInterface::Index(ifindex);
     let mut object = object::open(constants, &host.maps(), &[object::POLICY_MAPS, object::FLOW_MAPS])?;
     let tcx = |attach_type, order| TcAttach::Tcx { attach_type, order };
+    let received = if mode == Mode::Tc { object::TC_RECEIVE } else { object::XDP };
+    // Loading is what takes time, and one program without the other judges half a conversation.
+    object::load(&mut object, object::TC_SEND)?;
+    object::load(&mut object, received)?;
+    beside()?;
 
-    let send: &mut SchedClassifier = object::load(&mut object, object::TC_SEND)?.try_into()?;
+    let send: &mut SchedClassifier = object::program_mut(&mut object, object::TC_SEND)?.try_into()?;
     // Last on the way out and first on the way in: next to the wire on both.
     let link = send
         .attach(device, tcx(TcAttachType::Egress, LinkOrder::last()))
         .map_err(|error| explain(error, "TC egress"))?;
     pin(FdLink::try_from(send.take_link(link)?)?, dir, SEND)?;
 
-    let flags = match mode {
-        Mode::Native => XdpMode::Driver,
-        Mode::Generic => XdpMode::Skb,
+    let receive = object::program_mut(&mut object, received)?;
+    let link = match mode {
+        Mode::Native => attach_xdp(receive, device, XdpMode::Driver)?,
+        Mode::Generic => attach_xdp(receive, device, XdpMode::Skb)?,
         Mode::Tc => {
-            let receive: &mut SchedClassifier = object::load(&mut object, object::TC_RECEIVE)?.try_into()?;
+            let receive: &mut SchedClassifier = receive.try_into()?;
             let link = receive
                 .attach(device, tcx(TcAttachType::Ingress, LinkOrder::first()))
                 .map_err(|error| explain(error, "TC ingress"))?;
-            return pin(FdLink::try_from(receive.take_link(link)?)?, dir, RECEIVE);
+            FdLink::try_from(receive.take_link(link)?)?
         }
     };
-    let receive: &mut Xdp = object::load(&mut object, object::XDP)?.try_into()?;
-    let link = receive.attach(device, flags).map_err(|error| explain(error, "XDP"))?;
-    pin(FdLink::try_from(receive.take_link(link)?)?, dir, RECEIVE)
+    pin(link, dir, RECEIVE)?;
+    beside()
+}
+
+fn attach_xdp(program: &mut Program, device: NetworkInterface, mode: XdpMode) -> Result<FdLink> {
+    let receive: &mut Xdp = program.try_into()?;
+    let link = receive.attach(device, mode).map_err(|error| explain(error, "XDP"))?;
+    Ok(FdLink::try_from(receive.take_link(link)?)?)
 }
 
 fn pin(link: FdLink, dir: &Path, name: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The enforced side of one host: maps, programs and links below a bpffs.
 
+pub mod adopt;
 mod bpffs;
 mod clock;
 mod host;

@@ -49,6 +49,8 @@ pub const XDP: &str = "sg_xdp";
 pub const TC_RECEIVE: &str = "sg_tc_receive";
 /// Program for sent packets at TC egress.
 pub const TC_SEND: &str = "sg_tc_send";
+/// Program that takes up a connection that was open before.
+pub const ADOPT: &str = "sg_adopt";
 /// Program that reads the kernel's clock.
 pub const CLOCK: &str = "sg_clock";
 
@@ -116,7 +118,7 @@ fn explain_load(error: EbpfError) -> anyhow::Error {
 /// # Errors
 /// `ProgramRefused` where the verifier refuses it; its last lines are logged for `-v`.
 pub fn load<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
-    let program = object.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    let program = program_mut(object, name)?;
     let loaded = match program {
         Program::Xdp(program) => program.load(),
         Program::SchedClassifier(program) => program.load(),
@@ -142,6 +144,14 @@ fn explain_refusal(name: &str, error: ProgramError) -> anyhow::Error {
         format!("this kernel refuses the program {name} ({io_error}); run again with -v for the verifier's last lines"),
     )
     .into()
+}
+
+/// A program by its name.
+///
+/// # Errors
+/// Where there is none.
+pub fn program_mut<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    object.program_mut(name).with_context(|| format!("the object has no program {name}"))
 }
 
 /// The descriptor of a loaded program.

@@ -1,7 +1,7 @@
 //! Takes entries out of the flow table: those of flows that have become untracked (P-3a), and those of an interface.
 
 use super::host::Host;
-use crate::compile::{Image, InterfacePolicy};
+use crate::compile::Image;
 use sg_common::{
     Direction,
     flow::{Flow, FlowKey4, FlowKey6, KeyHead},
@@ -11,20 +11,6 @@ use sg_common::{
     wire::protocol,
 };
 use std::io;
-
-/// Whether the flow is one that its interface's policy lets through untracked (P-2).
-fn is_covered(policy: &InterfacePolicy, family: usize, head: &KeyHead, flow: &Flow) -> bool {
-    let kind = match head.protocol {
-        protocol::TCP => 0,
-        protocol::UDP => 1,
-        _ => return false,
-    };
-    if started(flow) == Direction::Ingress {
-        policy.open_in[family][kind].contains(head.local_port)
-    } else {
-        policy.open_out[family][kind].contains(head.remote_port)
-    }
-}
 
 /// Removes the entries for which `is_over` holds. It is given the flow with a hash of its addresses.
 fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result<()> {
@@ -68,7 +54,7 @@ pub fn untracked(host: &Host, image: &Image) -> anyhow::Result<()> {
     let mut voided: Vec<(Direction, mark::Place)> = Vec::new();
     remove(host, |seen| {
         let Some(policy) = image.policies.get(&seen.head.slot) else { return false };
-        if !is_covered(policy, seen.family, seen.head, seen.flow) {
+        if !policy.is_untracked(seen.family, started(seen.flow), seen.head) {
             return false;
         }
         let timeouts = policy.timeouts.into();

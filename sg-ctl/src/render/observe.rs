@@ -5,7 +5,10 @@ use super::{
     Output, json,
     table::{Table, escape},
 };
-use crate::observe::{Counters, FlowStatus, Flows, InterfaceStatus, Status};
+use crate::{
+    adopt::Adopted,
+    observe::{Counters, FlowStatus, Flows, InterfaceStatus, Status},
+};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -36,15 +39,21 @@ pub fn status(out: &mut impl Write, output: Output, status: &Status) -> io::Resu
     Ok(())
 }
 
-/// `attach`: the entry of the one interface.
-pub fn attached(out: &mut impl Write, output: Output, interface: &InterfaceStatus) -> io::Result<()> {
+/// `attach`: the entry of the one interface, and what it adopted.
+pub fn attached(
+    out: &mut impl Write,
+    output: Output,
+    interface: &InterfaceStatus,
+    adopted: &[Adopted],
+) -> io::Result<()> {
     #[derive(Serialize)]
     struct Attached<'a> {
         interfaces: [&'a InterfaceStatus; 1],
+        adopted: &'a [Adopted],
     }
     match output {
         Output::Table => block(out, interface),
-        Output::Json => json(out, &Attached { interfaces: [interface] }),
+        Output::Json => json(out, &Attached { interfaces: [interface], adopted }),
     }
 }
 
@@ -227,12 +236,23 @@ generation  1        1    4 KiB
     }
 
     #[test]
-    fn attaching_prints_the_status_entry() {
-        let printed = document(|out| attached(out, Output::Json, &interface()));
-        assert_eq!(printed.as_object().unwrap().len(), 1);
+    fn attaching_prints_the_status_entry_and_what_was_adopted() {
+        let adopted = [Adopted {
+            protocol: "tcp",
+            local: "10.0.0.1".to_owned(),
+            local_port: 22,
+            remote: "198.51.100.7".to_owned(),
+            remote_port: 40_000,
+            initiated: "ingress",
+        }];
+        let printed = document(|out| attached(out, Output::Json, &interface(), &adopted));
+        assert_eq!(printed.as_object().unwrap().len(), 2);
         assert_eq!(printed["interfaces"][0]["name"], "eth0");
+        let expected = serde_json::json!([{"protocol": "tcp", "local": "10.0.0.1", "local_port": 22,
+            "remote": "198.51.100.7", "remote_port": 40_000, "initiated": "ingress"}]);
+        assert_eq!(printed["adopted"], expected);
         let idle = InterfaceStatus { enforcing: false, ..interface() };
-        assert!(written(|out| attached(out, Output::Table, &idle)).starts_with("eth0  NOT ENFORCING\n"));
+        assert!(written(|out| attached(out, Output::Table, &idle, &[])).starts_with("eth0  NOT ENFORCING\n"));
     }
 
     #[test]
