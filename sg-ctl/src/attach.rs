@@ -7,7 +7,7 @@ use crate::{
     device::{self, Device, Layer},
     error::{Refusal, Result},
     kernel::{Host, links, object::Constants},
-    model::{Attachment, EniId, Interface, Mode, Options, Side, State, TimeoutSettings},
+    model::{Attachment, EniId, Interface, Mode, Options, Side, State, Tags, TimeoutSettings},
     netns, ops,
     transact::{Enforced, claim, is_known},
 };
@@ -124,6 +124,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             timeouts: TimeoutSettings::default(),
             attached_since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         }),
+        tags: Tags::new(),
     };
     state.interfaces.insert(id, eni);
 

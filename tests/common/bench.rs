@@ -123,6 +123,7 @@ impl Bench {
                 timeouts: TimeoutSettings::default(),
                 attached_since: 0,
             }),
+            tags: Default::default(),
         };
         self.state.interfaces.insert(id, eni);
         let constants =

@@ -3,7 +3,9 @@
 use super::{Global, run::context};
 use crate::{
     error::Result,
-    ops, render,
+    model::GroupId,
+    ops::{self, filter::Filters},
+    render::{self, Output},
     transact::{Changed, change, view},
 };
 use anyhow::Context as _;
@@ -19,6 +21,8 @@ pub enum Command {
     Show(Named),
     /// Delete a group that nothing uses
     Delete(Named),
+    /// Make a group with the rules of another
+    Copy(Copy),
 }
 
 /// `group create`
@@ -53,7 +57,39 @@ impl From<&Create> for ops::group::Create {
 pub struct List {
     /// Groups of this VPC only
     #[arg(long, value_name = "V")]
-    pub vpc: Option<String>,
+    vpc: Option<String>,
+    /// EC2's filters, such as group-name, tag:KEY, ip-permission.cidr; several values with commas, * and ? stand for
+    /// any text
+    #[arg(long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
+}
+
+/// `group copy`
+#[derive(Debug, clap::Args)]
+pub struct Copy {
+    /// Id or name of the group to copy
+    #[arg(value_name = "G")]
+    group: String,
+    /// Name of the copy
+    #[arg(value_name = "NEW-NAME")]
+    name: String,
+    /// What the copy is for [default: what the group is for]
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// VPC to make it in [default: the group's]
+    #[arg(long, value_name = "V")]
+    vpc: Option<String>,
+}
+
+impl From<&Copy> for ops::copy::Copy {
+    fn from(typed: &Copy) -> Self {
+        Self {
+            group: typed.group.clone(),
+            name: typed.name.clone(),
+            description: typed.description.clone(),
+            vpc: typed.vpc.clone(),
+        }
+    }
 }
 
 /// One group.
@@ -70,15 +106,14 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
     let output = global.output;
     match command {
         Command::Create(typed) => {
-            let Changed { value: id, state, .. } =
-                change(&ctx, |state| ops::group::create(state, &typed.into()))?;
-            let created =
-                state.groups.get(&id).with_context(|| format!("{id} is made and not in the state"))?;
-            render::group_created(out, output, created)?;
+            let made = change(&ctx, |state| ops::group::create(state, &typed.into()))?;
+            print_made(out, output, &made)?;
         }
         Command::List(typed) => {
+            let filters = Filters::read(&typed.filters)?;
             let state = view(&ctx)?;
             let ids = ops::group::list(&state, typed.vpc.as_deref())?;
+            let ids = ops::group_filter::groups(&state, ids, &filters);
             render::groups(out, output, &state, &ids)?;
         }
         Command::Show(typed) => {
@@ -90,6 +125,16 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
             let deleted = change(&ctx, |state| ops::group::delete(state, &typed.group))?;
             render::group_deleted(out, output, deleted.value)?;
         }
+        Command::Copy(typed) => {
+            let made = change(&ctx, |state| ops::copy::copy(state, &typed.into()))?;
+            print_made(out, output, &made)?;
+        }
     }
     Ok(())
+}
+
+fn print_made(out: &mut Vec<u8>, output: Output, made: &Changed<GroupId>) -> Result<()> {
+    let id = made.value;
+    let group = made.state.groups.get(&id).with_context(|| format!("{id} is made and not in the state"))?;
+    Ok(render::group_created(out, output, group)?)
 }

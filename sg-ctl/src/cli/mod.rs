@@ -8,6 +8,7 @@ mod group;
 mod interface;
 mod rule;
 mod run;
+mod tag;
 
 use crate::{
     error::{Refusal, Result},
@@ -68,6 +69,10 @@ enum Command {
     /// Add, show and remove rules
     #[command(subcommand)]
     Rule(rule::Command),
+    /// Set tags of an object
+    Tag(tag::Tag),
+    /// Take tags from an object
+    Untag(tag::Untag),
     /// Show interfaces, change the groups they carry and their timeouts
     #[command(subcommand)]
     Interface(interface::Command),

@@ -8,6 +8,7 @@ use crate::{
     observe,
     ops::{
         self,
+        filter::Filters,
         modify::Changes,
         rule::{Content, Which},
     },
@@ -108,7 +109,10 @@ impl Flags {
 pub struct List {
     /// Rules of this group only
     #[arg(value_name = "G")]
-    pub group: Option<String>,
+    group: Option<String>,
+    /// group-id, security-group-rule-id or tag:KEY; several values with commas, * and ? stand for any text
+    #[arg(long = "filter", value_name = "NAME=VALUE")]
+    filters: Vec<String>,
 }
 
 /// `rule remove`
@@ -218,8 +222,10 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
             render::rules_added(out, output, &state, &added.rules)?;
         }
         Command::List(typed) => {
+            let filters = Filters::read(&typed.filters)?;
             let state = view(&context(global)?)?;
             let ids = ops::rule::list(&state, typed.group.as_deref())?;
+            let ids = ops::group_filter::rules(&state, ids, &filters);
             render::rules(out, output, &state, &ids)?;
         }
         Command::Remove(typed) => {
@@ -242,7 +248,7 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
         Command::Describe(typed) => {
             let ctx = context(global)?;
             let described = change(&ctx, |state| ops::modify::describe(state, &typed.rule, &typed.text))?;
-            render::rule_described(out, output, described.value)?;
+            render::done(out, output, "described", &described.value.to_string())?;
         }
     }
     Ok(())

@@ -76,6 +76,7 @@ impl Fixture {
             groups: groups.to_vec(),
             addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
             attachment: Some(attachment),
+            tags: Default::default(),
         };
         self.state.interfaces.insert(id, eni);
     }

@@ -1,6 +1,6 @@
 //! A network interface, how it is enforced, and its timeouts.
 
-use super::{EniId, GroupId, VpcId};
+use super::{EniId, GroupId, Tags, VpcId};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -21,6 +21,9 @@ pub struct Interface {
     pub addresses: Vec<IpAddr>,
     /// How it is enforced on this host; `None` of one that is enforced elsewhere and registered here as a member only.
     pub attachment: Option<Attachment>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Tags,
 }
 
 impl Interface {

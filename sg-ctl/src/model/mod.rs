@@ -10,7 +10,10 @@ mod quota;
 mod rule;
 mod vpc;
 
-pub use id::{EniId, GroupId, Id, IdKind, PeeringId, PrefixListId, RuleId, VpcId};
+pub use id::{
+    EniId, EniKind, GroupId, Id, IdKind, PeeringId, PeeringKind, PrefixListId, PrefixListKind, RuleId,
+    RuleKind, VpcId, VpcKind,
+};
 pub use interface::{Attachment, Interface, Mode, Options, Side, TimeoutSettings, Timeouts};
 pub use prefix_list::{AddressFamily, Entries, EntryKey, PrefixList, Span};
 pub use quota::{Quota, Quotas};
@@ -19,6 +22,9 @@ pub use vpc::{Peering, PeeringStatus, Vpc};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// The one account there is, whose everything is.
+pub const OWNER: &str = "000000000000";
 
 /// Tags by key, as EC2's `TagSet`.
 pub type Tags = BTreeMap<String, String>;

@@ -200,6 +200,7 @@ pub(crate) mod tests {
             groups,
             addresses: vec!["10.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
             attachment: Some(attachment),
+            tags: Default::default(),
         };
         state.interfaces.insert(id, interface);
         id

@@ -3,7 +3,10 @@
 //! Each is all or nothing in itself: it checks everything before it changes anything. Refusals carry EC2's codes
 //! (semantics.md, A-55 to A-75); nothing here knows the store or the kernel.
 
+pub mod copy;
+pub mod filter;
 pub mod group;
+pub mod group_filter;
 pub mod interface;
 pub mod modify;
 pub mod name;

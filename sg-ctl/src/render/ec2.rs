@@ -6,8 +6,7 @@ use crate::model::{
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
 
-/// The one account there is.
-pub const OWNER: &str = "000000000000";
+pub use crate::model::OWNER;
 
 /// ARN of a group or rule (M-6).
 pub fn arn(resource: &str, id: &impl std::fmt::Display) -> String {
@@ -272,7 +271,7 @@ pub struct NetworkInterface<'a> {
     source_dest_check: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     connection_tracking_configuration: Option<ConnectionTrackingConfiguration>,
-    tag_set: [(); 0],
+    tag_set: Vec<Tag<'a>>,
 }
 
 /// `ConnectionTrackingConfiguration`: what was set (T-24).
@@ -344,7 +343,7 @@ impl<'a> NetworkInterface<'a> {
             source_dest_check: attachment.is_none_or(|attachment| !attachment.options.no_source_dest_check),
             connection_tracking_configuration: attachment
                 .and_then(|attachment| tracking(attachment.timeouts)),
-            tag_set: [],
+            tag_set: tags(&interface.tags),
         }
     }
 }

@@ -11,7 +11,7 @@ mod table;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{detached, interfaces};
 pub use observe::{attached, counters, flows, status};
-pub use rule::{Closed, rule_described, rule_modified, rules, rules_added, rules_removed};
+pub use rule::{Closed, rule_modified, rules, rules_added, rules_removed};
 pub use table::escape;
 
 use serde::Serialize;
@@ -24,6 +24,14 @@ pub enum Output {
     Table,
     /// One JSON document for scripts.
     Json,
+}
+
+/// The answer of an operation that EC2 answers with `Return` alone; people are told what was done, to which object.
+pub fn done(out: &mut impl Write, output: Output, what: &str, id: &str) -> io::Result<()> {
+    match output {
+        Output::Table => writeln!(out, "{what} {}", escape(id)),
+        Output::Json => json(out, &serde_json::json!({ "Return": true })),
+    }
 }
 
 /// Writes one document and ends the line.

@@ -6,7 +6,6 @@ use super::{
 };
 use crate::model::{Direction, IcmpMatch, Peer, Rule, RuleId, State, Traffic};
 use serde::Serialize;
-use serde_json::json;
 use std::io::{self, Write};
 
 /// Rules as people read them; the column of groups only where there may be several.
@@ -158,14 +157,6 @@ pub fn rule_modified(out: &mut impl Write, output: Output, id: RuleId, closed: C
     }
 }
 
-/// `rule describe`
-pub fn rule_described(out: &mut impl Write, output: Output, id: RuleId) -> io::Result<()> {
-    match output {
-        Output::Table => writeln!(out, "described {id}"),
-        Output::Json => json(out, &json!({ "Return": true })),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,6 +164,7 @@ mod tests {
         ops,
         render::testing::{document, fixture, written},
     };
+    use serde_json::json;
 
     #[test]
     fn rules_as_a_table() {
@@ -279,11 +271,6 @@ sgr-00000000000000003  default  egress     all       all    ::/0                
                 "Return": true, "RevokedSecurityGroupRules": [], "interrupted_ports": 0, "surviving_flows": 2,
             })
         );
-        assert_eq!(
-            written(|out| rule_described(out, Output::Table, id)),
-            "described sgr-00000000000000006\n"
-        );
-        assert_eq!(document(|out| rule_described(out, Output::Json, id)), json!({ "Return": true }));
     }
 
     #[test]

@@ -153,7 +153,16 @@ fn interface(number: u32, addresses: Vec<IpAddr>) -> Interface {
         attached_since: 0,
     };
     let (name, groups) = (format!("eth{number}"), vec![sg(number)]);
-    Interface { id: eni(number), name, netns: None, vpc, groups, addresses, attachment: Some(attachment) }
+    Interface {
+        id: eni(number),
+        name,
+        netns: None,
+        vpc,
+        groups,
+        addresses,
+        attachment: Some(attachment),
+        tags: Default::default(),
+    }
 }
 
 fn traffic(words: &[&str]) -> Traffic {

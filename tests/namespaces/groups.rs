@@ -1,0 +1,137 @@
+//! Groups through the command line: copies, filters, tags.
+
+use serde_json::{Value, json};
+use sg_tests::{
+    ctl::{Ctl, Lab, binary, finish},
+    net::{IFACE, V4},
+};
+use std::process::Command;
+
+const SSH: &str = "ingress --protocol tcp --port 22 --cidr 203.0.113.1/32";
+
+fn group(ctl: &Ctl, name: &str) -> Value {
+    ctl.json(&format!("group show {name}"))["SecurityGroups"][0].clone()
+}
+
+fn id(ctl: &Ctl, name: &str) -> String {
+    group(ctl, name)["GroupId"].as_str().expect("an id").to_owned()
+}
+
+/// Names of the groups that `group list` with these flags prints.
+fn listed(ctl: &Ctl, flags: &str) -> Vec<String> {
+    let groups = ctl.json(&format!("group list {flags}"));
+    let groups = groups["SecurityGroups"].as_array().expect("an array");
+    groups.iter().map(|group| group["GroupName"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn m77_a_copy_is_enforced_as_the_original_is() {
+    let lab = Lab::attached_bare(&[
+        &format!("{SSH} --description office"),
+        "ingress --protocol all --source-group web",
+    ]);
+    let copied = lab.ctl.json("group copy web twin");
+    let (web, twin) = (id(&lab.ctl, "web"), id(&lab.ctl, "twin"));
+    assert_eq!(copied["GroupId"], twin);
+    assert_eq!(copied["Tags"], json!([]));
+    let (original, copy) = (group(&lab.ctl, "web"), group(&lab.ctl, "twin"));
+    assert_eq!(copy["Description"], original["Description"]);
+    for member in ["IpPermissions", "IpPermissionsEgress"] {
+        let renamed = original[member].to_string().replace(&web, &twin);
+        assert_eq!(copy[member].to_string(), renamed);
+    }
+    let ids = |name: &str| {
+        let rules = lab.ctl.json(&format!("rule list {name}"));
+        let rules = rules["SecurityGroupRules"].as_array().expect("an array").clone();
+        rules.iter().map(|rule| rule["SecurityGroupRuleId"].clone()).collect::<Vec<_>>()
+    };
+    assert!(ids("twin").iter().all(|rule| !ids("web").contains(rule)), "each rule has a new id");
+    lab.ctl.json(&format!("interface set-groups {IFACE} twin"));
+    lab.ctl.json("group delete web");
+    lab.connect(V4.admin, V4.host, 22).goes_on();
+    lab.refuses(V4.other, V4.host, 22);
+
+    for (line, code) in [
+        ("group copy nosuch x", "InvalidGroup.NotFound"),
+        ("group copy twin Twin", "InvalidGroup.Duplicate"),
+        ("group copy twin sg-x", "InvalidParameterValue"),
+        ("group copy twin x --vpc vpc-12345678", "InvalidVpcID.NotFound"),
+    ] {
+        let refused = lab.ctl.refused(line);
+        assert_eq!(refused.code, code, "`sg-ctl {line}`: {}", refused.message);
+    }
+}
+
+#[test]
+fn a35_a13_lists_are_filtered() {
+    let lab = Lab::new();
+    lab.ctl.group("web", &["ingress --protocol tcp --port 80 --cidr 0.0.0.0/0", SSH]);
+    lab.ctl.group("db", &["ingress --protocol tcp --port 5432 --source-group web"]);
+    let web = id(&lab.ctl, "web");
+    for (flags, expected) in [
+        ("", &["db", "default", "web"][..]),
+        ("--filter group-name=w*,db", &["db", "web"]),
+        ("--filter group-name=* --filter ip-permission.to-port=22", &["web"]),
+        (&format!("--filter ip-permission.group-id={web}"), &["db"]),
+        ("--filter egress.ip-permission.protocol=-1", &["db", "default", "web"]),
+        ("--filter description=nosuch", &[]),
+    ] {
+        assert_eq!(listed(&lab.ctl, flags), expected, "{flags}");
+    }
+    let rules = lab.ctl.json(&format!("rule list --filter group-id={web}"));
+    assert_eq!(rules, lab.ctl.json("rule list web"));
+    for line in
+        ["group list --filter colour=red", "rule list --filter group-name=web", "group list --filter x"]
+    {
+        assert_eq!(lab.ctl.refused(line).code, "InvalidParameterValue", "{line}");
+    }
+    let unknown = lab.ctl.refused("group list --filter colour=red");
+    assert_eq!(unknown.message, "The filter 'colour' is invalid");
+}
+
+#[test]
+fn a34_m44_tags_are_set_changed_and_taken_away() {
+    let lab = Lab::attached(&[SSH]);
+    let web = id(&lab.ctl, "web");
+    assert_eq!(lab.ctl.json(&format!("tag {web} env=test Name=Web")), json!({ "Return": true }));
+    lab.ctl.json(&format!("tag {web} env=prod"));
+    let tags = json!([{ "Key": "Name", "Value": "Web" }, { "Key": "env", "Value": "prod" }]);
+    assert_eq!(group(&lab.ctl, "web")["Tags"], tags);
+    assert_eq!(listed(&lab.ctl, "--filter tag:env=prod"), ["web"]);
+    lab.ctl.json(&format!("untag {web} Name never-there"));
+    assert_eq!(group(&lab.ctl, "web")["Tags"], json!([{ "Key": "env", "Value": "prod" }]));
+
+    let rule = lab.ctl.json("rule list web")["SecurityGroupRules"][0]["SecurityGroupRuleId"].clone();
+    let rule = rule.as_str().expect("an id");
+    lab.ctl.json(&format!("tag {rule} env=prod"));
+    let found = lab.ctl.json("rule list --filter tag:env=prod");
+    assert_eq!(found["SecurityGroupRules"].as_array().map(Vec::len), Some(1));
+    assert_eq!(found["SecurityGroupRules"][0]["Tags"], json!([{ "Key": "env", "Value": "prod" }]));
+
+    let interface = lab.ctl.json(&format!("interface show {IFACE}"))["NetworkInterfaces"][0].clone();
+    let eni = interface["NetworkInterfaceId"].as_str().expect("an id");
+    assert_eq!(interface["TagSet"], json!([]));
+    lab.ctl.json(&format!("tag {eni} role=uplink"));
+    let shown = lab.ctl.json(&format!("interface show {IFACE}"));
+    assert_eq!(shown["NetworkInterfaces"][0]["TagSet"], json!([{ "Key": "role", "Value": "uplink" }]));
+
+    let many: Vec<String> = (0..50).map(|n| format!("k{n}=v")).collect();
+    for (line, code) in [
+        (format!("tag {web} {}", many.join(" ")), "TagLimitExceeded"),
+        (format!("tag {web} aws:x=y"), "InvalidTagKey.Malformed"),
+        (format!("tag {web} plain"), "InvalidParameterValue"),
+        ("tag web k=v".to_owned(), "InvalidID"),
+        ("tag sg-12345678 k=v".to_owned(), "InvalidGroup.NotFound"),
+        ("untag sgr-12345678 k".to_owned(), "InvalidSecurityGroupRuleId.NotFound"),
+        (format!("untag {web} env=prod"), "InvalidTagKey.Malformed"),
+    ] {
+        let refused = lab.ctl.refused(&line);
+        assert_eq!(refused.code, code, "`sg-ctl {line}`: {}", refused.message);
+    }
+    // A value with blanks, as a shell hands it over.
+    let mut command = Command::new(binary());
+    let ran = finish(lab.ctl.prepare(&mut command).args(["tag", &web, "owner=the web team"]));
+    assert_eq!((ran.code, ran.stdout), (Some(0), format!("tagged {web}\n")));
+    assert_eq!(group(&lab.ctl, "web")["Tags"][1]["Value"], "the web team");
+    lab.connect(V4.admin, V4.host, 22).goes_on();
+}
