@@ -3,7 +3,7 @@
 //! A key speaks of *local* and *remote* instead of source and destination, so that both directions of a flow have the
 //! same key and one lookup finds it. The interface's slot is part of it: two interfaces of a host never share a flow.
 
-use crate::{Direction, wire::protocol};
+use crate::{Direction, vlan::Vlans, wire::protocol};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Names an IPv4 flow.
@@ -30,7 +30,7 @@ pub struct FlowKey6 {
     pub remote: [u32; 4],
 }
 
-/// Interface, protocol, ports. Fields that a protocol lacks are zero (P-9).
+/// Interface, protocol, ports, VLANs. Fields that a protocol lacks are zero (P-9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct KeyHead {
@@ -45,6 +45,8 @@ pub struct KeyHead {
     pub local_port: u16,
     /// Remote port, or the request type of an ICMP query. Host order.
     pub remote_port: u16,
+    /// [`Vlans::NONE`] unless the interface is VLAN-aware (P-13).
+    pub vlans: Vlans,
 }
 
 impl KeyHead {
@@ -100,7 +102,7 @@ pub mod flag {
     pub const RESPONSES: u8 = 4;
 }
 
-/// What is remembered of a flow. With [`FlowKey4`] 64 bytes.
+/// What is remembered of a flow. With [`FlowKey4`] 68 bytes, which lie in 72 of a hash map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Flow {
@@ -139,6 +141,8 @@ pub struct FragmentHead {
     pub protocol: u8,
     /// Identification, as in the packet.
     pub id: u32,
+    /// As in [`KeyHead::vlans`]: a fragment does not follow the first of another VLAN.
+    pub vlans: Vlans,
 }
 
 /// Key of `FRAGMENTS4`.
@@ -209,11 +213,11 @@ pub fn icmp_role(protocol: u8, kind: u8) -> IcmpRole {
     }
 }
 
-const _: () = assert!(size_of::<KeyHead>() == 8);
-const _: () = assert!(size_of::<FlowKey4>() == 16 && size_of::<FlowKey6>() == 40);
+const _: () = assert!(size_of::<KeyHead>() == 12 && size_of::<FragmentHead>() == 12);
+const _: () = assert!(size_of::<FlowKey4>() == 20 && size_of::<FlowKey6>() == 44);
 const _: () = assert!(size_of::<Flow>() == 48);
-const _: () = assert!(size_of::<FlowKey4>() + size_of::<Flow>() <= 64);
-const _: () = assert!(size_of::<FragmentKey4>() == 16 && size_of::<FragmentKey6>() == 40);
+const _: () = assert!(size_of::<FlowKey4>() + size_of::<Flow>() <= 68);
+const _: () = assert!(size_of::<FragmentKey4>() == 20 && size_of::<FragmentKey6>() == 44);
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@
 //! With 100,000 flows in both periods a block holds about three flows a period (12 of 192 bits), and a new tuple is
 //! taken for a marked one with a probability of some 1 in 10,000.
 
-use crate::limits::MARK_SECONDS;
+use crate::{limits::MARK_SECONDS, vlan::Vlans};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Blocks of one filter; 64 bytes each, 2 MiB together.
@@ -113,11 +113,13 @@ pub fn block_index(start: crate::Direction, place: &Place) -> u32 {
     start as u32 * MARK_BLOCKS + place.block
 }
 
-/// The place of a tuple: a hash of its addresses, the interface, and the ports.
+/// The place of a tuple: a hash of its addresses, the interface, the VLANs and the ports.
 #[inline(always)]
 #[must_use]
-pub fn tuple_place(addresses: u64, slot: u32, local_port: u16, remote_port: u16) -> Place {
-    place(mix(addresses, (slot as u64) << 32 | (local_port as u64) << 16 | remote_port as u64))
+pub fn tuple_place(addresses: u64, slot: u32, vlans: Vlans, local_port: u16, remote_port: u16) -> Place {
+    // Spread over all bits: otherwise one VLAN's addresses would fall on the next ones' of another.
+    let network = addresses ^ u64::from(vlans.bits()).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+    place(mix(network, (slot as u64) << 32 | (local_port as u64) << 16 | remote_port as u64))
 }
 
 /// A hash of an IPv4 flow's addresses.
@@ -159,6 +161,17 @@ mod tests {
         block.set(&super::place(mix(3, 4)), 6);
         assert!(block.holds(&place, 6), "a neighbour that turns the block over must not unmark it");
         assert!(!block.holds(&place, 7));
+    }
+
+    #[test]
+    fn p13_a_tuple_has_a_place_of_its_own_in_each_vlan() {
+        let at = |vlans| {
+            let place = tuple_place(addresses4(1, 2), 0, vlans, 53, 40_000);
+            (place.block, place.bits)
+        };
+        let places: std::collections::BTreeSet<_> =
+            (0..=4095).map(|id| at(Vlans::NONE.tagged(id))).chain([at(Vlans::NONE)]).collect();
+        assert_eq!(places.len(), 4097);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use crate::{
     limits::MAX_VLAN_TAGS,
     reason::Drop,
+    vlan::Vlans,
     wire::{self, Extension, Icmp, Ipv4, Ipv6, Tcp, Udp, ethertype, protocol, tcp_flag},
 };
 use zerocopy::{FromBytes, Immutable, KnownLayout};
@@ -45,27 +46,36 @@ pub struct Link {
     pub ethertype: u16,
     /// Offset of the network header.
     pub offset: usize,
+    /// What flow keys hold of its tags; [`Vlans::NONE`] where nobody asked for them.
+    pub vlans: Vlans,
 }
 
-/// Looks through the Ethernet header and up to two VLAN tags, `tags` of which are in skb metadata (P-13).
+/// Looks through the Ethernet header and up to two VLAN tags, `tags` of which are in skb metadata (P-13). `vlans` are
+/// those of the tags in metadata, which stand outside the ones in the frame; without it no identifier is read.
 ///
 /// # Errors
 /// `Malformed` for a truncated header or one tag too many.
 #[inline(always)]
-pub fn link<C: Cursor>(cursor: C, tags: u32) -> Result<Link, Drop> {
+pub fn link<C: Cursor>(cursor: C, tags: u32, vlans: Option<Vlans>) -> Result<Link, Drop> {
     let at = |offset| cursor.read::<u16>(offset).map(u16::from_be).ok_or(Drop::Malformed);
     let is_tag = |kind| kind == ethertype::VLAN || kind == ethertype::QINQ;
-    let (mut kind, mut offset, mut tags) = (at(12)?, wire::ETHERNET_LEN, tags);
+    let (mut kind, mut offset, mut tags, mut vlans) = (at(12)?, wire::ETHERNET_LEN, tags, vlans);
     if is_tag(kind) {
         (kind, offset, tags) = (at(16)?, offset + 4, tags + 1);
+        if let Some(vlans) = &mut vlans {
+            *vlans = vlans.tagged(at(14)?);
+        }
         if is_tag(kind) {
             (kind, offset, tags) = (at(20)?, offset + 4, tags + 1);
+            if let Some(vlans) = &mut vlans {
+                *vlans = vlans.tagged(at(18)?);
+            }
         }
     }
     if tags > MAX_VLAN_TAGS || is_tag(kind) {
         return Err(Drop::Malformed);
     }
-    Ok(Link { ethertype: kind, offset: cursor.settle(offset) })
+    Ok(Link { ethertype: kind, offset: cursor.settle(offset), vlans: vlans.unwrap_or(Vlans::NONE) })
 }
 
 /// What a packet is of its datagram (P-11).

@@ -314,6 +314,7 @@ pub fn exchange(flow: &mut Flow, direction: Direction, clock: &Clock) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vlan::Vlans;
     use Direction::{Egress, Ingress};
     use packet::Transport;
     use tcp_flag::{ACK, FIN, RST, SYN};
@@ -321,7 +322,7 @@ mod tests {
     const TIMEOUTS: Timeouts = Timeouts { tcp_established: 432_000, udp: 30, udp_stream: 180 };
 
     fn head(protocol: u8) -> KeyHead {
-        KeyHead { slot: 0, protocol, start: 0, local_port: 0, remote_port: 0 }
+        KeyHead { slot: 0, protocol, start: 0, local_port: 0, remote_port: 0, vlans: Vlans::NONE }
     }
 
     fn at(seconds: u64) -> Clock {

@@ -85,6 +85,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
     let device = device::require(ctx.netns.as_deref(), &request.name)?;
     check_device(&request.name, &device)?;
     check_machine()?;
+    check_hook(request)?;
     let given = given_addresses(request)?;
     let mut notes = Vec::new();
 
@@ -188,6 +189,7 @@ fn put_in_force(
         slot: attachment.slot,
         guest: request.side == Side::Guest,
         no_link_layer: device.layer == Layer::Network,
+        vlan_aware: request.options.vlan_aware,
         hz: u32::try_from(host.cell(STATE_HZ)?).context("the clock's rate")?,
         test_clock: false,
     };
@@ -196,7 +198,7 @@ fn put_in_force(
     let policy = new.policies.get(&constants.slot).context("the interface has a policy")?;
     let mut adopter = adopts.then(|| Adopter::new(host, &constants, policy, device)).transpose()?;
     let mut last = None;
-    for (mode, reason) in modes(request.mode, device)? {
+    for (mode, reason) in modes(request, device)? {
         let attached = netns::within(ctx.netns.as_deref(), || {
             let follow = || adopter.as_mut().map_or(Ok(()), Adopter::follow);
             links::attach(host, id, device.ifindex, mode, &constants, follow)
@@ -229,7 +231,8 @@ fn take_back(host: Host, existed: bool, before: &State, revision: u64, id: EniId
 }
 
 /// The modes to try in turn, each with its reason for `status`.
-fn modes(choice: ModeChoice, device: &Device) -> Result<Vec<(Mode, &'static str)>> {
+fn modes(request: &AttachRequest, device: &Device) -> Result<Vec<(Mode, &'static str)>> {
+    let choice = request.mode;
     let has_xdp = device.layer == Layer::Ethernet;
     let wants_xdp = matches!(choice, ModeChoice::Native | ModeChoice::Generic);
     if wants_xdp && !has_xdp {
@@ -243,6 +246,9 @@ fn modes(choice: ModeChoice, device: &Device) -> Result<Vec<(Mode, &'static str)
         ModeChoice::Native => vec![(Mode::Native, "asked for with --mode native")],
         ModeChoice::Generic => vec![(Mode::Generic, "asked for with --mode generic")],
         ModeChoice::Tc => vec![(Mode::Tc, "asked for with --mode tc")],
+        ModeChoice::Auto if request.options.vlan_aware => {
+            vec![(Mode::Tc, "VLAN-aware: a tag that the device takes off is out of XDP's sight")]
+        }
         ModeChoice::Auto if !has_xdp => vec![(Mode::Tc, "the device has no link-layer header")],
         ModeChoice::Auto if device.xdp_program.is_some() => {
             vec![(Mode::Tc, "another XDP program sits on the device")]
@@ -268,6 +274,17 @@ fn check_device(name: &str, device: &Device) -> Result<()> {
         }
     };
     Err(Refusal::new("UnsupportedDevice", format!("{name}: {why}")).into())
+}
+
+/// VLAN tags that the device takes off received frames can be seen at TC only (P-13).
+fn check_hook(request: &AttachRequest) -> Result<()> {
+    let wants_xdp = matches!(request.mode, ModeChoice::Native | ModeChoice::Generic);
+    if !(wants_xdp && request.options.vlan_aware) {
+        return Ok(());
+    }
+    let message = "--vlan-aware does not go with --mode native or generic: XDP cannot see a tag that the device takes \
+                   off; use --mode tc or auto";
+    Err(Refusal::new("InvalidParameterCombination", message).into())
 }
 
 /// What the kernel must have.

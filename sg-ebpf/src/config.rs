@@ -16,6 +16,9 @@ static GUEST: Global<u32> = Global::new(0);
 /// 1 where the device has no link-layer header.
 #[unsafe(no_mangle)]
 static NO_LINK_LAYER: Global<u32> = Global::new(0);
+/// 1 where flows of different VLANs are different flows.
+#[unsafe(no_mangle)]
+static VLAN_AWARE: Global<u32> = Global::new(0);
 /// The kernel's `CONFIG_HZ`.
 #[unsafe(no_mangle)]
 static HZ: Global<u32> = Global::new(250);
@@ -35,13 +38,20 @@ pub struct Config {
     pub guest: bool,
     /// The device has no link-layer header.
     pub no_link_layer: bool,
+    /// Flows of different VLANs are different flows (P-13).
+    pub vlan_aware: bool,
 }
 
 impl Config {
     /// Reads them.
     #[inline(always)]
     pub fn load() -> Self {
-        Self { slot: SLOT.load(), guest: GUEST.load() != 0, no_link_layer: NO_LINK_LAYER.load() != 0 }
+        Self {
+            slot: SLOT.load(),
+            guest: GUEST.load() != 0,
+            no_link_layer: NO_LINK_LAYER.load() != 0,
+            vlan_aware: VLAN_AWARE.load() != 0,
+        }
     }
 
     /// The moment. Stages that need no time do not ask.

@@ -79,6 +79,7 @@ pub fn identify<A: Tables>(scene: &mut Scene<A>) -> Part {
         start,
         local_port,
         remote_port,
+        vlans: packet.vlans,
     };
     packet.key = A::flow_key(head, packet.local, packet.remote);
     part
@@ -268,7 +269,9 @@ pub fn is_related<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> bool {
         (0, local_port, remote_port)
     };
     let protocol = quote.protocol;
-    let head = KeyHead { slot: scene.config.slot as u16, protocol, start, local_port, remote_port };
+    // An error comes through the VLAN of the flow that it is about.
+    let vlans = scene.packet.vlans;
+    let head = KeyHead { slot: scene.config.slot as u16, protocol, start, local_port, remote_port, vlans };
     scene.packet.key = A::flow_key(head, quote.local, quote.remote);
     let key = &scene.packet.key;
     let settled = if protocol == protocol::TCP {

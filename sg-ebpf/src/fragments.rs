@@ -15,6 +15,7 @@ fn key<A: Tables>(scene: &Scene<A>) -> A::FragmentKey {
         direction: scene.direction as u8,
         protocol: scene.packet.network.fragment_protocol,
         id: scene.packet.network.fragment_id,
+        vlans: scene.packet.vlans,
     };
     A::fragment_key(head, scene.packet.network.source, scene.packet.network.destination)
 }

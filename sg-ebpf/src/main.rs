@@ -40,6 +40,7 @@ use sg_common::{
     packet::{Cursor, Link},
     policy::{CLOCK_JIFFIES, CLOCK_MONOTONIC, counter_index},
     reason::Verdict,
+    vlan::Vlans,
 };
 
 /// What the device received, judged before an skb exists.
@@ -52,6 +53,7 @@ pub fn sg_xdp(ctx: XdpContext) -> u32 {
         direction: received(Config::load()),
         network: None,
         tags: 0,
+        vlans: Vlans::NONE,
         segments: 1,
         gso: false,
     };
@@ -93,8 +95,9 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     let cursor = PacketPointers { data: ctx.data(), end: ctx.data_end(), len: ctx.len() };
     // SAFETY: the program's own context, which lives as long as the program runs.
     let skb = unsafe { &*ctx.as_ptr().cast::<__sk_buff>() };
-    let network = if Config::load().no_link_layer {
-        Some(Link { ethertype: u16::from_be(skb.protocol as u16), offset: 0 })
+    let config = Config::load();
+    let network = if config.no_link_layer {
+        Some(Link { ethertype: u16::from_be(skb.protocol as u16), offset: 0, vlans: Vlans::NONE })
     } else {
         None
     };
@@ -106,7 +109,11 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
         (true, segments) => segments,
     };
     let segments = (cursor.settle(segments as usize) as u32).max(1);
-    let frame = Frame { cursor, direction, network, tags: skb.vlan_present & 1, segments, gso };
+    // A tag that the device took off a received frame, or is to put into a sent one.
+    let tags = skb.vlan_present & 1;
+    let vlans =
+        if config.vlan_aware && tags != 0 { Vlans::NONE.tagged(skb.vlan_tci as u16) } else { Vlans::NONE };
+    let frame = Frame { cursor, direction, network, tags, vlans, segments, gso };
     if verdict(&frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
 }
 

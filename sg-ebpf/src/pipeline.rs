@@ -17,6 +17,7 @@ use sg_common::{
     packet::{self, Cursor, Fragment, Link, Network, Transport},
     policy::{PASS_NON_IP, POLICY_PRESENT, Policy},
     reason::{Drop, Pass},
+    vlan::Vlans,
     wire::{ethertype, protocol},
 };
 
@@ -31,6 +32,8 @@ pub struct Frame<C> {
     pub network: Option<Link>,
     /// VLAN tags that are in skb metadata and not in the frame.
     pub tags: u32,
+    /// Theirs, where the interface is VLAN-aware.
+    pub vlans: Vlans,
     /// Wire packets in it: more than one in a GSO super-packet.
     pub segments: u32,
     /// It is such a super-packet, whose length field may be 0.
@@ -71,6 +74,8 @@ pub struct Packet<A: Tables> {
     pub local_port: u16,
     /// Remote port of TCP and UDP.
     pub remote_port: u16,
+    /// VLANs that its flow is in; none unless the interface is VLAN-aware.
+    pub vlans: Vlans,
     /// What it is to the flow table.
     pub part: Part,
     /// Whether its ports are open to the world.
@@ -118,7 +123,7 @@ pub fn judge<C: Cursor>(config: Config, frame: &Frame<C>) -> Judgement {
 fn link<C: Cursor>(config: Config, frame: &Frame<C>, bytes: &mut u64) -> Result<Pass, Drop> {
     let link = match frame.network {
         Some(link) => link,
-        None => packet::link(frame.cursor, frame.tags)?,
+        None => packet::link(frame.cursor, frame.tags, config.vlan_aware.then_some(frame.vlans))?,
     };
     let generation = maps::live_generation();
     let policy = maps::policy(generation, config.slot).ok_or(Drop::NoPolicy)?;
@@ -164,6 +169,7 @@ fn ip<A: Tables, C: Cursor>(
     packet.remote = remote;
     packet.local_port = local_port;
     packet.remote_port = remote_port;
+    packet.vlans = link.vlans;
     packet.packets = u64::from(frame.segments);
     packet.bytes = *bytes;
     let mut scene = Scene { config, generation, policy, direction: frame.direction, packet };

@@ -108,7 +108,8 @@ pub fn answers_marked<A: Tables>(scene: &Scene<A>, clock: &Clock) -> bool {
 fn place<A: Tables>(scene: &Scene<A>, clock: &Clock) -> (mark::Place, u64) {
     let packet = &scene.packet;
     let addresses = A::hash(packet.local, packet.remote);
-    let place = mark::tuple_place(addresses, scene.config.slot, packet.local_port, packet.remote_port);
+    let (slot, vlans) = (scene.config.slot, packet.vlans);
+    let place = mark::tuple_place(addresses, slot, vlans, packet.local_port, packet.remote_port);
     (place, mark::period(clock.now, clock.hz))
 }
 

@@ -19,6 +19,7 @@ use sg_ctl::{
     model::{Attachment, EniId, Interface, Mode, Options, Side, State, TimeoutSettings},
 };
 use std::{
+    collections::HashMap,
     net::IpAddr,
     os::fd::AsFd,
     path::PathBuf,
@@ -53,7 +54,8 @@ struct Instance {
     eni: EniId,
     slot: u16,
     side: Side,
-    object: Ebpf,
+    /// By whether they are VLAN-aware, which is a constant of the programs.
+    loads: HashMap<bool, Ebpf>,
 }
 
 impl Default for Bench {
@@ -126,19 +128,39 @@ impl Bench {
             tags: Default::default(),
         };
         self.state.interfaces.insert(id, eni);
-        let constants =
-            Constants { slot, guest: side == Side::Guest, no_link_layer: false, hz: HZ, test_clock: true };
-        let maps = self.host().maps();
-        let mut object = object::open(&constants, &maps, &[object::POLICY_MAPS, object::FLOW_MAPS]).unwrap();
-        for program in [object::XDP, object::TC_RECEIVE, object::TC_SEND] {
-            object::load(&mut object, program).unwrap();
-        }
-        self.instances.push(Instance { eni: id, slot, side, object });
+        self.instances.push(Instance { eni: id, slot, side, loads: HashMap::new() });
+        self.load();
         id
+    }
+
+    /// Loads the programs of each interface with the constants that its switches ask for, once.
+    fn load(&mut self) {
+        let maps = self.host().maps();
+        for instance in &mut self.instances {
+            let vlan_aware = is_vlan_aware(&self.state, instance.eni);
+            if instance.loads.contains_key(&vlan_aware) {
+                continue;
+            }
+            let constants = Constants {
+                slot: instance.slot,
+                guest: instance.side == Side::Guest,
+                no_link_layer: false,
+                vlan_aware,
+                hz: HZ,
+                test_clock: true,
+            };
+            let shared = [object::POLICY_MAPS, object::FLOW_MAPS];
+            let mut object = object::open(&constants, &maps, &shared).unwrap();
+            for program in [object::XDP, object::TC_RECEIVE, object::TC_SEND] {
+                object::load(&mut object, program).unwrap();
+            }
+            instance.loads.insert(vlan_aware, object);
+        }
     }
 
     /// Puts the state in force, as a command would.
     pub fn install(&mut self) {
+        self.load();
         let image = compile(&self.state);
         let host = self.host();
         let prepared = host.build(&image).unwrap();
@@ -180,7 +202,8 @@ impl Bench {
             (true, Hook::Tc) => (object::TC_RECEIVE, TC_ACT_UNSPEC),
             (false, _) => (object::TC_SEND, TC_ACT_UNSPEC),
         };
-        let fd = object::program_fd(&instance.object, program).unwrap();
+        let object = &instance.loads[&is_vlan_aware(&self.state, eni)];
+        let fd = object::program_fd(object, program).unwrap();
         match sys::test_run(fd.as_fd(), frame) {
             Ok(answer) => Some(answer == pass),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => None,
@@ -230,6 +253,11 @@ impl Bench {
     pub fn maps(&self) -> &Host {
         self.host()
     }
+}
+
+fn is_vlan_aware(state: &State, eni: EniId) -> bool {
+    let attachment = state.interfaces.get(&eni).and_then(|eni| eni.attachment.as_ref());
+    attachment.is_some_and(|attachment| attachment.options.vlan_aware)
 }
 
 /// Every verdict there is.

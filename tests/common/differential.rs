@@ -200,7 +200,8 @@ impl Lab {
     ) -> Result<(), Divergence> {
         let (interface, bytes) = packet.build(script);
         let received = (interface == 2) == (packet.direction == Direction::Egress);
-        let hook = if packet.xdp && received { Hook::Xdp } else { Hook::Tc };
+        let vlan_aware = script.options[usize::from(interface)].vlan_aware;
+        let hook = if packet.xdp && received && !vlan_aware { Hook::Xdp } else { Hook::Tc };
         if !takes(hook, &bytes) {
             return Ok(());
         }
@@ -212,7 +213,7 @@ impl Lab {
         let frame = Frame {
             bytes: &bytes,
             direction: packet.direction,
-            metadata_tags: 0,
+            metadata_tag: None,
             gso: false,
             network_ethertype: None,
         };

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod ctl;
 pub mod differential;
+pub mod frames;
 pub mod model;
 pub mod net;
 pub mod packet;

@@ -66,6 +66,9 @@ pub struct Conversation {
     pub local_port: u16,
     /// Remote port.
     pub remote_port: u16,
+    /// VLAN tags that its packets have, the outer one first.
+    #[serde(default)]
+    pub tags: Vec<u16>,
 }
 
 /// Something that happens.
@@ -154,7 +157,7 @@ pub enum Kind {
 pub enum Twist {
     /// Nothing.
     Plain,
-    /// So many VLAN tags.
+    /// So many VLAN tags, whatever the conversation has.
     Tags(u8),
     /// IPv4 options of so many words; IPv6 extension headers from these numbers.
     Headers(Vec<u8>),
@@ -293,6 +296,7 @@ impl PacketSpec {
             Direction::Egress => packet.source_mac = guest,
             Direction::Ingress => packet.destination_mac = guest,
         }
+        packet.tags = conversation.tags.iter().map(|tag| (0x8100, *tag)).collect();
         let mut cut = None;
         let mut byte = None;
         match &self.twist {
@@ -312,7 +316,8 @@ impl PacketSpec {
         }
         let mut frame = packet.frame();
         if let Kind::Frame(ethertype) = self.kind {
-            frame[12..14].copy_from_slice(&ethertype.to_be_bytes());
+            let at = 12 + 4 * packet.tags.len();
+            frame[at..at + 2].copy_from_slice(&ethertype.to_be_bytes());
             frame.resize(60, 0);
         }
         if let Some((at, value)) = byte
@@ -352,6 +357,8 @@ fn headers(packet: &mut Packet, numbers: &[u8]) {
     }
 }
 
+/// Tags of a conversation: none, the priority tag, one with and without priority bits, two in either order.
+const TAGS: [&[u16]; 7] = [&[], &[0], &[5], &[0xa005], &[6], &[5, 6], &[6, 5]];
 const PORTS: [u16; 8] = [22, 53, 80, 443, 1023, 1024, 40_000, 65_535];
 const WAITS: [u32; 22] =
     [1, 2, 9, 10, 11, 29, 30, 31, 59, 60, 61, 119, 120, 121, 179, 180, 181, 361, 600, 601, 432_000, 432_001];
@@ -417,14 +424,29 @@ fn rule() -> impl Strategy<Value = RuleSpec> {
 
 fn options() -> impl Strategy<Value = Options> {
     let rarely = || prop::bool::weighted(0.1);
-    (rarely(), rarely(), rarely(), rarely(), rarely(), rarely()).prop_map(|(a, b, c, d, e, f)| Options {
-        no_exempt_link_local: a,
-        no_exempt_dhcp: b,
-        require_icmp_rules: c,
-        non_ip_pass: d,
-        no_source_dest_check: e,
-        force_track: f,
+    let aware = prop::bool::weighted(0.3);
+    (rarely(), rarely(), rarely(), rarely(), rarely(), rarely(), aware).prop_map(|(a, b, c, d, e, f, g)| {
+        Options {
+            no_exempt_link_local: a,
+            no_exempt_dhcp: b,
+            require_icmp_rules: c,
+            non_ip_pass: d,
+            no_source_dest_check: e,
+            force_track: f,
+            vlan_aware: g,
+        }
     })
+}
+
+/// One conversation, or the same in two VLANs.
+fn conversations() -> impl Strategy<Value = Vec<Conversation>> {
+    let tags = || select(&TAGS[..]).prop_map(<[u16]>::to_vec);
+    prop_oneof![
+        2 => conversation().prop_map(|one| vec![one]),
+        1 => (conversation(), tags(), tags()).prop_map(|(one, first, second)| {
+            vec![Conversation { tags: first, ..one.clone() }, Conversation { tags: second, ..one }]
+        }),
+    ]
 }
 
 fn conversation() -> impl Strategy<Value = Conversation> {
@@ -436,6 +458,7 @@ fn conversation() -> impl Strategy<Value = Conversation> {
             remote,
             local_port,
             remote_port,
+            tags: Vec::new(),
         },
     )
 }
@@ -528,7 +551,7 @@ pub fn scripts(steps: usize) -> impl Strategy<Value = Script> {
         [groups(), groups(), groups()],
         [options(), options(), options()],
         vec(rule(), 0..12),
-        vec(conversation(), 1..8),
+        vec(conversations(), 1..8).prop_map(|some| some.concat()),
         vec(step(), steps / 2..=steps),
     )
         .prop_map(|(members, options, rules, conversations, steps)| Script {

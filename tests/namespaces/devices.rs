@@ -3,12 +3,11 @@
 
 use sg_tests::{
     ctl::{Ctl, Lab, expect_counts},
+    frames::put,
     net::{ANSWER, Connection, FAMILIES, IFACE, Namespace, PEER, V4, V6, run},
     packet::{Packet, Payload},
 };
-use socket2::{Domain, Socket, Type};
 use std::{
-    ffi::CString,
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     net::{IpAddr, SocketAddr},
@@ -18,26 +17,6 @@ use std::{
 
 /// Much, and then the other end has all of it.
 const LENGTH: usize = 1 << 20;
-
-/// Puts a frame on the clients' end of the cable as it is.
-fn put(lab: &Lab, frame: &[u8]) {
-    let link = CString::new(PEER).expect("a name");
-    let sent = lab.client.inside(|| {
-        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-        // SAFETY: all zero bytes are an address of this kind, and the name ends with a zero byte.
-        let (mut to, index) =
-            unsafe { (std::mem::zeroed::<libc::sockaddr_ll>(), libc::if_nametoindex(link.as_ptr())) };
-        to.sll_family = libc::AF_PACKET as u16;
-        to.sll_ifindex = index as i32;
-        let (to, length) = (&raw const to, size_of_val(&to) as libc::socklen_t);
-        // SAFETY: an open descriptor, and a frame and an address that outlive the call.
-        let sent = unsafe {
-            libc::sendto(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0, to.cast(), length)
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent) }
-    });
-    assert_eq!(sent.expect("a frame can be sent") as usize, frame.len());
-}
 
 /// Wire bytes of what came in, without what is exempt.
 fn bytes(lab: &Lab) -> u64 {
@@ -64,7 +43,7 @@ fn trap8_p13_tags_in_skb_metadata_are_looked_through_as_those_in_the_frame() {
                     let packet = Packet::new(from, family.host, Payload::Udp { source, destination: 53 });
                     let frame = Packet { tags: tags.clone(), ..packet }.frame();
                     let before = bytes(&lab);
-                    let ((), counted) = lab.ctl.counting(|| put(&lab, &frame));
+                    let ((), counted) = lab.ctl.counting(|| put(&lab.client, PEER, &frame));
                     let expected = if tags.len() > 2 { "ingress.malformed" } else { admitted };
                     // An untagged one arrives where nobody listens, and is answered by an error about its flow.
                     let inward: Vec<_> =

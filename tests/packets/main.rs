@@ -13,3 +13,4 @@ mod tcp;
 mod timeouts;
 mod udp;
 mod untracked;
+mod vlans;

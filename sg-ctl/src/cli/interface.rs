@@ -103,6 +103,9 @@ pub struct Attach {
     /// Judge ICMP errors by the rules even where they belong to a flow
     #[arg(long)]
     require_icmp_rules: bool,
+    /// Keep the flows of each VLAN apart; inbound packets are judged at TC
+    #[arg(long)]
+    vlan_aware: bool,
     /// What becomes of frames that are neither IP nor ARP
     #[arg(long, value_enum, default_value = "drop")]
     non_ip: NonIp,
@@ -131,6 +134,7 @@ impl From<&Attach> for AttachRequest {
                 non_ip_pass: typed.non_ip == NonIp::Pass,
                 no_source_dest_check: typed.no_source_dest_check,
                 force_track: typed.force_track,
+                vlan_aware: typed.vlan_aware,
             },
         }
     }

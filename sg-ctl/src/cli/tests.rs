@@ -138,7 +138,7 @@ fn cli_attach_has_the_defaults_of_the_contract() {
     let full = request(
         "attach tap0 --group a --group b --vpc vpc-12345678 --mode tc --side guest --adopt none --address 10.0.0.5 \
          --address fd00::5 --no-exempt link-local,dhcp --require-icmp-rules --non-ip pass --no-source-dest-check \
-         --force-track",
+         --force-track --vlan-aware",
     );
     assert_eq!(full.groups, ["a", "b"]);
     assert_eq!(full.vpc.as_deref(), Some("vpc-12345678"));
@@ -147,6 +147,7 @@ fn cli_attach_has_the_defaults_of_the_contract() {
     let options = full.options;
     assert!(options.no_exempt_link_local && options.no_exempt_dhcp && options.require_icmp_rules);
     assert!(options.non_ip_pass && options.no_source_dest_check && options.force_track);
+    assert!(options.vlan_aware);
 }
 
 #[test]

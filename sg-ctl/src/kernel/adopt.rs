@@ -13,6 +13,7 @@ use sg_common::{
     Direction,
     adopt::{Adoption, Answer},
     flow::{FlowKey4, FlowKey6, KeyHead},
+    vlan::Vlans,
     wire::protocol,
 };
 use std::os::fd::AsFd;
@@ -27,6 +28,8 @@ pub fn key_head(slot: u16, connection: &Connection) -> KeyHead {
         start: 0,
         local_port: connection.local.port(),
         remote_port: connection.remote.port(),
+        // The device's own addresses are those of its untagged network; a VLAN's are another device's.
+        vlans: Vlans::NONE,
     }
 }
 

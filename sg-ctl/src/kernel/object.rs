@@ -63,6 +63,8 @@ pub struct Constants {
     pub guest: bool,
     /// The device has no link-layer header.
     pub no_link_layer: bool,
+    /// Flows of different VLANs are different flows.
+    pub vlan_aware: bool,
     /// The kernel's `CONFIG_HZ`.
     pub hz: u32,
     /// Time is what the first cell of `CLOCK` says: for tests.
@@ -71,7 +73,7 @@ pub struct Constants {
 
 impl Default for Constants {
     fn default() -> Self {
-        Self { slot: 0, guest: false, no_link_layer: false, hz: 250, test_clock: false }
+        Self { slot: 0, guest: false, no_link_layer: false, vlan_aware: false, hz: 250, test_clock: false }
     }
 }
 
@@ -88,7 +90,8 @@ fn second_shift(hz: u32) -> u32 {
 pub fn open(constants: &Constants, maps: &Path, shared: &[&[&str]]) -> Result<Ebpf> {
     let paths: Vec<_> = shared.iter().copied().flatten().map(|name| (*name, maps.join(name))).collect();
     let (slot, hz, shift) = (u32::from(constants.slot), constants.hz, second_shift(constants.hz));
-    let flags = [constants.guest, constants.no_link_layer, constants.test_clock].map(u32::from);
+    let flags =
+        [constants.guest, constants.no_link_layer, constants.vlan_aware, constants.test_clock].map(u32::from);
     let mut loader = EbpfLoader::new();
     loader
         .override_global("SLOT", &slot, true)
@@ -96,7 +99,8 @@ pub fn open(constants: &Constants, maps: &Path, shared: &[&[&str]]) -> Result<Eb
         .override_global("SECOND_SHIFT", &shift, true)
         .override_global("GUEST", &flags[0], true)
         .override_global("NO_LINK_LAYER", &flags[1], true)
-        .override_global("TEST_CLOCK", &flags[2], true);
+        .override_global("VLAN_AWARE", &flags[2], true)
+        .override_global("TEST_CLOCK", &flags[3], true);
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }

@@ -59,9 +59,9 @@ pub fn untracked(host: &Host, image: &Image) -> anyhow::Result<()> {
         }
         let timeouts = policy.timeouts.into();
         if seen.head.protocol == protocol::UDP && is_live(seen.flow, seen.head, &timeouts, &clock) {
-            let (slot, local, remote) =
-                (u32::from(seen.head.slot), seen.head.local_port, seen.head.remote_port);
-            voided.push((started(seen.flow), mark::tuple_place(seen.addresses, slot, local, remote)));
+            let KeyHead { slot, vlans, local_port, remote_port, .. } = *seen.head;
+            let place = mark::tuple_place(seen.addresses, slot.into(), vlans, local_port, remote_port);
+            voided.push((started(seen.flow), place));
         }
         true
     })?;

@@ -97,6 +97,9 @@ pub struct Options {
     pub no_source_dest_check: bool,
     /// `--force-track`: no flow of this interface is untracked (T-14).
     pub force_track: bool,
+    /// `--vlan-aware`: the same addresses and ports in two VLANs are two flows (P-13).
+    #[serde(default)]
+    pub vlan_aware: bool,
 }
 
 /// What `set-timeouts` was given, as EC2's `ConnectionTrackingConfiguration`: a timeout that was never set is not shown

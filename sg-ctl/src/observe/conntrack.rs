@@ -42,7 +42,13 @@ pub(super) fn live(host: &Host, state: &State, wanted: Option<EniId>, filter: &F
     let mut flows = Vec::new();
     for_each(host, |head, local, remote, flow| flows.extend(reader.read(head, local, remote, flow)))?;
     let order = |flow: &FlowStatus| {
-        (flow.interface.clone(), flow.protocol.clone(), flow.local_port, flow.remote.clone())
+        (
+            flow.interface.clone(),
+            flow.protocol.clone(),
+            flow.local_port,
+            flow.remote.clone(),
+            flow.vlans.clone(),
+        )
     };
     flows.sort_by_cached_key(order);
     Ok(Flows { flows })
@@ -99,6 +105,7 @@ impl Reader<'_> {
             local_port: has_ports.then_some(head.local_port),
             remote: remote.to_string(),
             remote_port: has_ports.then_some(head.remote_port),
+            vlans: attachment.options.vlan_aware.then(|| head.vlans.ids().collect()),
             icmp_id: is_icmp.then_some(head.local_port),
             initiated: if flow.started == Direction::Ingress as u32 { "ingress" } else { "egress" },
             state: state_name(head.protocol, flow),

@@ -162,6 +162,9 @@ pub struct FlowStatus {
     pub remote: String,
     /// Null for protocols without ports.
     pub remote_port: Option<u16>,
+    /// VLAN identifiers, the outer one first; flows of VLAN-aware interfaces only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlans: Option<Vec<u16>>,
     /// Identifier of an ICMP query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp_id: Option<u16>,

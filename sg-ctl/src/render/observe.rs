@@ -154,7 +154,7 @@ pub fn flows(out: &mut impl Write, output: Output, flows: &Flows) -> io::Result<
     ]);
     for flow in &flows.flows {
         table.row([
-            flow.interface.clone(),
+            interface_of(flow),
             flow.protocol.clone(),
             endpoint(&flow.local, flow.local_port, flow),
             endpoint(&flow.remote, flow.remote_port, flow),
@@ -167,6 +167,17 @@ pub fn flows(out: &mut impl Write, output: Output, flows: &Flows) -> io::Result<
         ]);
     }
     table.write(out)
+}
+
+/// `eth0`; with the VLANs of a tagged flow where they are told apart: `eth0 vlan 9.5`.
+fn interface_of(flow: &FlowStatus) -> String {
+    match flow.vlans.as_deref() {
+        None | Some([]) => flow.interface.clone(),
+        Some(ids) => {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            format!("{} vlan {}", flow.interface, ids.join("."))
+        }
+    }
 }
 
 /// `10.0.0.1:22`, `[2001:db8::1]:22`, or the address with the identifier of an ICMP query.
@@ -323,6 +334,7 @@ tracked flows 1, untracked packets 2, exempt packets 3, allowance exceeded 0
             local_port: Some(22),
             remote: "10.0.0.2".to_owned(),
             remote_port: Some(50000),
+            vlans: None,
             icmp_id: None,
             initiated: "ingress",
             state: "established",
@@ -353,5 +365,33 @@ eth0       icmpv6    2001:db8::1 id 77  2001:db8::2 id 77  ingress    establishe
         let printed = document(|out| flows(out, Output::Json, &told));
         assert_eq!(printed["flows"][0]["local_port"], json!(null));
         assert_eq!(printed["flows"][0]["icmp_id"], 77);
+        assert!(printed["flows"][0].get("vlans").is_none(), "only where VLANs are told apart");
+    }
+
+    #[test]
+    fn p13_flows_of_a_vlan_aware_interface_say_their_vlans() {
+        let flow = |vlans: &[u16]| FlowStatus {
+            interface: "eth0".to_owned(),
+            protocol: "47".to_owned(),
+            local: "10.0.0.1".to_owned(),
+            local_port: None,
+            remote: "10.0.0.2".to_owned(),
+            remote_port: None,
+            vlans: Some(vlans.to_vec()),
+            icmp_id: None,
+            initiated: "ingress",
+            state: "answered",
+            idle_seconds: 0,
+            expires_in_seconds: 600,
+            packets: 2,
+            bytes: 200,
+        };
+        let told = Flows { flows: vec![flow(&[]), flow(&[9, 5])] };
+        let printed = document(|out| flows(out, Output::Json, &told));
+        assert_eq!(printed["flows"][0]["vlans"], json!([]));
+        assert_eq!(printed["flows"][1]["vlans"], json!([9, 5]));
+        let table = written(|out| flows(out, Output::Table, &told));
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(lines[1].starts_with("eth0  ") && lines[2].starts_with("eth0 vlan 9.5  "), "{table}");
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     opposite,
-    packet::{Packet, UDP},
+    packet::{Packet, UDP, Vlans},
     tcp::{End, Tcp},
     transport::{Icmp, IsAnswer, query},
 };
@@ -26,6 +26,8 @@ pub(super) struct FlowKey {
     pub local: IpAddr,
     pub remote: IpAddr,
     pub protocol: u8,
+    /// P-13.
+    pub vlans: Vlans,
     detail: Detail,
 }
 
@@ -48,7 +50,7 @@ enum Detail {
 impl FlowKey {
     fn new(interface: EniId, packet: &Packet<'_>, detail: Detail) -> Self {
         let (local, remote) = (packet.local(), packet.remote());
-        Self { interface, local, remote, protocol: packet.protocol, detail }
+        Self { interface, local, remote, protocol: packet.protocol, vlans: packet.vlans, detail }
     }
 
     pub fn of_ports(interface: EniId, packet: &Packet<'_>, source: u16, destination: u16) -> Self {
@@ -71,9 +73,11 @@ impl FlowKey {
         Self::new(interface, packet, Detail::Protocol)
     }
 
-    /// The flow that an ICMP error is about, if the quoted packet went in `direction` (P-8).
-    pub fn of_quote(interface: EniId, quote: &super::quote::Quote, direction: Direction) -> Self {
+    /// The flow that an ICMP error is about, a packet of which it quotes (P-8). That went the other way, in the same
+    /// VLAN as the error.
+    pub fn of_quote(interface: EniId, error: &Packet<'_>, quote: &super::quote::Quote) -> Self {
         use super::quote;
+        let direction = opposite(error.direction);
         let inward = direction == Direction::Ingress;
         let (local, remote) =
             if inward { (quote.destination, quote.source) } else { (quote.source, quote.destination) };
@@ -89,7 +93,7 @@ impl FlowKey {
             }
             quote::Detail::Protocol => Detail::Protocol,
         };
-        Self { interface, local, remote, protocol: quote.protocol, detail }
+        Self { interface, local, remote, protocol: quote.protocol, vlans: error.vlans, detail }
     }
 
     /// Local and remote port, of protocols that have them.

@@ -1,6 +1,6 @@
 //! Later fragments follow their first (P-11).
 
-use super::packet::{Datagram, Packet};
+use super::packet::{Datagram, Packet, Vlans};
 use sg_ctl::model::{Direction, EniId};
 use std::{collections::HashMap, net::IpAddr};
 
@@ -12,6 +12,7 @@ const FOLLOWS_WITHIN: u64 = 30;
 pub(super) struct FragmentKey {
     pub interface: EniId,
     direction: Direction,
+    vlans: Vlans,
     source: IpAddr,
     destination: IpAddr,
     datagram: Datagram,
@@ -20,8 +21,8 @@ pub(super) struct FragmentKey {
 impl FragmentKey {
     /// `None` for a whole datagram.
     pub fn of(interface: EniId, packet: &Packet<'_>) -> Option<Self> {
-        let Packet { direction, source, destination, .. } = *packet;
-        packet.datagram.map(|datagram| Self { interface, direction, source, destination, datagram })
+        let Packet { direction, vlans, source, destination, .. } = *packet;
+        packet.datagram.map(|datagram| Self { interface, direction, vlans, source, destination, datagram })
     }
 }
 

@@ -179,7 +179,7 @@ impl Model {
         if needs_rules || quote.source != packet.destination {
             return false;
         }
-        let key = FlowKey::of_quote(interface, &quote, opposite(packet.direction));
+        let key = FlowKey::of_quote(interface, packet, &quote);
         let is_untracked = matches!(quote.detail, Detail::Ports { .. })
             && (self.covers(&key, Direction::Ingress) || self.covers(&key, Direction::Egress));
         let (now, timeouts) = (self.now, self.timeouts(interface));

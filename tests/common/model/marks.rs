@@ -7,7 +7,7 @@
 //! second turn of the filter's halves (360 s). In between only the datapath knows. Where such a mark may or may not
 //! have been renewed, with the same verdict either way, the model keeps both times.
 
-use super::flows::FlowKey;
+use super::{flows::FlowKey, packet::Vlans};
 use sg_ctl::model::{Direction, EniId};
 use std::{collections::HashMap, net::IpAddr};
 
@@ -22,6 +22,7 @@ pub(super) struct MarkKey {
     pub interface: EniId,
     local: IpAddr,
     remote: IpAddr,
+    vlans: Vlans,
     ports: Option<(u16, u16)>,
     start: Direction,
 }
@@ -29,7 +30,8 @@ pub(super) struct MarkKey {
 impl MarkKey {
     /// The mark of the UDP flow `key`, if it was started in direction `start`.
     pub fn of(key: &FlowKey, start: Direction) -> Self {
-        Self { interface: key.interface, local: key.local, remote: key.remote, ports: key.ports(), start }
+        let FlowKey { interface, local, remote, vlans, .. } = *key;
+        Self { interface, local, remote, vlans, ports: key.ports(), start }
     }
 }
 

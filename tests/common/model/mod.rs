@@ -43,7 +43,7 @@ mod tests_untracked;
 use flows::{Flow, Flows};
 use fragments::{FragmentKey, Fragments};
 use marks::{MarkKey, Marks};
-use packet::{Content, Packet, Parsed, Part};
+use packet::{Content, Packet, Parsed, Part, Vlans};
 use policy::{Policy, Port};
 use sg_ctl::model::{Direction, EniId, State};
 
@@ -54,8 +54,8 @@ pub struct Frame<'a> {
     pub bytes: &'a [u8],
     /// As the instance sees it (P-15).
     pub direction: Direction,
-    /// VLAN tags that are in skb metadata instead of the bytes (P-13).
-    pub metadata_tags: u8,
+    /// Control information of a VLAN tag that is in skb metadata instead of the bytes: the outermost (P-13).
+    pub metadata_tag: Option<u16>,
     /// A GSO super-packet: length 0 in the IP header is allowed (P-12, BIG TCP).
     pub gso: bool,
     /// For a device without link-layer header (P-21): what the network header is.
@@ -244,7 +244,9 @@ impl Model {
         let drop = |class| sure(Outcome::Drop(class));
         let Some(settings) = self.policy.interface(interface) else { return drop(DropClass::NoRule) };
         let packet = match packet::parse(frame) {
-            Ok(Parsed::Ip(packet)) => packet,
+            Ok(Parsed::Ip(packet)) if settings.options().vlan_aware => packet,
+            // P-13: without the switch all VLANs are one.
+            Ok(Parsed::Ip(packet)) => Packet { vlans: Vlans::default(), ..packet },
             Ok(Parsed::NonIp(frame)) => return sure(exempt::judge_non_ip(settings, &frame)),
             Err(class) => return drop(class),
         };

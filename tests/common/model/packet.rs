@@ -48,6 +48,7 @@ pub(super) struct Packet<'a> {
     pub direction: Direction,
     /// Destination and source of the link layer, where there is one.
     pub macs: Option<([u8; 6], [u8; 6])>,
+    pub vlans: Vlans,
     pub source: IpAddr,
     pub destination: IpAddr,
     pub hop_limit: u8,
@@ -57,6 +58,17 @@ pub(super) struct Packet<'a> {
     /// What the fragment header says: what fragments of one datagram have in common besides addresses (P-11).
     pub datagram: Option<Datagram>,
     pub content: Content<'a>,
+}
+
+/// The VLANs of a frame, the outer one first: identifiers of its tags, whose priority bits name no VLAN (P-13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Vlans([Option<u16>; MAX_TAGS]);
+
+impl Vlans {
+    fn of(tags: &[u16]) -> Self {
+        let mut ids = tags.iter().map(|tag| tag % 4096);
+        Self([ids.next(), ids.next()])
+    }
 }
 
 /// Which part of its datagram a packet is.
@@ -118,18 +130,19 @@ pub(super) fn parse<'a>(frame: &Frame<'a>) -> Result<Parsed<'a>, DropClass> {
         Some(ethertype) => (ethertype, frame.bytes, None),
         None => link_header(frame.bytes).ok_or(DropClass::Malformed)?,
     };
-    let mut tags = usize::from(frame.metadata_tags);
+    let mut tags: Vec<u16> = frame.metadata_tag.into_iter().collect();
     while TAGS.contains(&ethertype) {
-        tags += 1;
+        tags.push(be16(rest, 0).ok_or(DropClass::Malformed)?);
         ethertype = be16(rest, 2).ok_or(DropClass::Malformed)?;
         rest = &rest[4..];
     }
-    if tags > MAX_TAGS {
+    if tags.len() > MAX_TAGS {
         return Err(DropClass::Malformed);
     }
+    let within = |packet| Parsed::Ip(Packet { vlans: Vlans::of(&tags), ..packet });
     match ethertype {
-        IPV4 => ipv4(frame, macs, rest).map(Parsed::Ip),
-        IPV6 => ipv6(frame, macs, rest).map(Parsed::Ip),
+        IPV4 => ipv4(frame, macs, rest).map(within),
+        IPV6 => ipv6(frame, macs, rest).map(within),
         _ => Ok(Parsed::NonIp(NonIp { direction: frame.direction, ethertype, body: rest })),
     }
 }
@@ -155,6 +168,7 @@ fn ipv4<'a>(frame: &Frame<'a>, macs: Macs, bytes: &'a [u8]) -> Result<Packet<'a>
     Ok(Packet {
         direction: frame.direction,
         macs,
+        vlans: Vlans::default(),
         source: header.source.into(),
         destination: header.destination.into(),
         hop_limit: header.hop_limit,
@@ -183,6 +197,7 @@ fn ipv6<'a>(frame: &Frame<'a>, macs: Macs, bytes: &'a [u8]) -> Result<Packet<'a>
     Ok(Packet {
         direction: frame.direction,
         macs,
+        vlans: Vlans::default(),
         source: header.source.into(),
         destination: header.destination.into(),
         hop_limit: header.hop_limit,

@@ -130,7 +130,7 @@ impl World {
 }
 
 pub(super) fn frame(direction: Direction, bytes: &[u8]) -> Frame<'_> {
-    Frame { bytes, direction, metadata_tags: 0, gso: false, network_ethertype: None }
+    Frame { bytes, direction, metadata_tag: None, gso: false, network_ethertype: None }
 }
 
 /// The interface under test.

@@ -238,14 +238,45 @@ fn p13_two_tags_are_looked_through() {
             [(0, pass(Stateless)), (1, pass(Stateless)), (2, pass(Stateless)), (3, dropped(Malformed))]
         {
             raw(&mut world, IN, &bytes, expected);
-            for metadata_tags in 0..3 {
-                let tagged = Frame { metadata_tags, ..frame(IN, &bytes) };
-                let fits = tags + metadata_tags <= 2;
+            for metadata_tag in [None, Some(7)] {
+                let tagged = Frame { metadata_tag, ..frame(IN, &bytes) };
+                let fits = tags + usize::from(metadata_tag.is_some()) <= 2;
                 let expected = if fits { pass(Stateless) } else { dropped(Malformed) };
                 assert_eq!(world.model.judge(eth1(), &tagged), Verdict::Exactly(expected));
             }
             bytes.splice(12..12, if tags == 0 { [0x81, 0, 0, 5] } else { [0x88, 0xa8, 0, 6] });
         }
+    }
+}
+
+#[test]
+fn p13_flows_of_two_vlans_are_two_flows_where_the_interface_is_vlan_aware() {
+    for net in BOTH {
+        let mut world = World::new(&["in udp 53 0.0.0.0/0", "in udp 53 ::/0"]);
+        world.options(|options| options.vlan_aware = true);
+        let tagged = |direction, tags: &[u16]| {
+            let mut bytes = net.udp(direction, 53, 5000).bytes();
+            let tags = tags.iter().flat_map(|tag| [0x81, 0, (tag >> 8) as u8, *tag as u8]);
+            bytes.splice(12..12, tags.collect::<Vec<_>>());
+            bytes
+        };
+        let vlans: [&[u16]; 6] = [&[], &[0], &[5], &[6], &[5, 6], &[6, 5]];
+        for tags in vlans {
+            raw(&mut world, OUT, &tagged(OUT, tags), dropped(NoRule));
+            raw(&mut world, IN, &tagged(IN, tags), pass(New));
+        }
+        for tags in vlans {
+            raw(&mut world, OUT, &tagged(OUT, tags), pass(Tracked));
+        }
+        // The priority is no part of it; a tag in metadata is the outer one.
+        raw(&mut world, OUT, &tagged(OUT, &[0xa005]), pass(Tracked));
+        let inner = tagged(OUT, &[5]);
+        for (metadata_tag, expected) in [(6, pass(Tracked)), (7, dropped(NoRule))] {
+            let frame = Frame { metadata_tag: Some(metadata_tag), ..frame(OUT, &inner) };
+            assert_eq!(world.model.judge(eth1(), &frame), Verdict::Exactly(expected));
+        }
+        world.options(|options| options.vlan_aware = false);
+        raw(&mut world, OUT, &tagged(OUT, &[9]), pass(Tracked));
     }
 }
 
