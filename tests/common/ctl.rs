@@ -157,7 +157,8 @@ impl Ctl {
 
     /// Sets what every command of this host has; the caller's environment has no say.
     pub fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        for name in ["SG_OUTPUT", "SG_STATE_DIR", "SG_STORE", "SG_BPFFS", "SG_NETNS", "RUST_LOG"] {
+        let ours = ["SG_OUTPUT", "SG_STATE_DIR", "SG_STORE", "SG_BPFFS", "SG_NETNS"];
+        for name in ours.into_iter().chain(["RUST_LOG", "SSH_CONNECTION", "SSH_CLIENT"]) {
             command.env_remove(name);
         }
         command.arg("--state-dir").arg(self.state_dir()).arg("--bpffs").arg(self.bpffs());

@@ -1,8 +1,8 @@
-//! Groups through the command line: copies, filters, tags.
+//! Groups through the command line: copies, filters, tags, recipes.
 
 use serde_json::{Value, json};
 use sg_tests::{
-    ctl::{Ctl, Lab, binary, finish},
+    ctl::{Ctl, Lab, binary, finish, refusal},
     net::{IFACE, V4},
 };
 use std::process::Command;
@@ -134,4 +134,73 @@ fn a34_m44_tags_are_set_changed_and_taken_away() {
     assert_eq!((ran.code, ran.stdout), (Some(0), format!("tagged {web}\n")));
     assert_eq!(group(&lab.ctl, "web")["Tags"][1]["Value"], "the web team");
     lab.connect(V4.admin, V4.host, 22).goes_on();
+}
+
+#[test]
+fn r1_to_r4_a_group_made_by_recipe_is_enforced() {
+    let lab = Lab::new();
+    let created = lab.ctl.json("group create web --description test --recipe web --tag env=prod");
+    assert_eq!(created["GroupId"], id(&lab.ctl, "web"));
+    assert_eq!(group(&lab.ctl, "web")["Tags"], json!([{ "Key": "env", "Value": "prod" }]));
+    lab.attach("--group web");
+    for port in [80, 443] {
+        lab.connect(V4.other, V4.host, port).goes_on();
+    }
+    lab.refuses(V4.other, V4.host, 22);
+    assert_eq!(lab.ctl.flows(), [] as [Value; 0], "open to everybody both ways is untracked");
+}
+
+#[test]
+fn r11_ssh_from_here_is_where_the_session_comes_from() {
+    let lab = Lab::new();
+    let create = |name: &str, environment: &[(&str, &str)]| {
+        let mut command = Command::new(binary());
+        let line = ["group", "create", name, "--description", "test", "--recipe", "ssh-from-here"];
+        finish(lab.ctl.prepare(&mut command).args(line).envs(environment.iter().copied()))
+    };
+    let connection = ("SSH_CONNECTION", "203.0.113.1 50000 203.0.113.10 22");
+    let client = ("SSH_CLIENT", "203.0.113.2 50000 22");
+    for (name, environment, source) in
+        [("both", &[client, connection][..], "203.0.113.1/32"), ("client", &[client], "203.0.113.2/32")]
+    {
+        let ran = create(name, environment);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(group(&lab.ctl, name)["IpPermissions"][0]["IpRanges"], json!([{ "CidrIp": source }]));
+    }
+    lab.attach("--group both");
+    lab.connect(V4.admin, V4.host, 22).goes_on();
+    lab.refuses(V4.other, V4.host, 22);
+
+    // Where nothing tells it, the refusal says what does.
+    let refused = refusal(&create("neither", &[]));
+    assert_eq!(refused.code, "MissingParameter");
+    for word in ["--from", "SSH_CONNECTION", "sudo"] {
+        assert!(refused.message.contains(word), "{}", refused.message);
+    }
+    assert_eq!(lab.ctl.refused("group show neither").code, "InvalidGroup.NotFound");
+    lab.ctl.json("group create neither --description test --recipe ssh-from-here --from 192.0.2.0/24");
+}
+
+#[test]
+fn r26_a_refused_recipe_leaves_no_group() {
+    let lab = Lab::new();
+    for (line, code) in [
+        ("--recipe database-client", "MissingParameter"),
+        ("--recipe database-client --to nosuch", "InvalidGroup.NotFound"),
+        ("--recipe web --from 10.0.0.0/8", "InvalidParameterCombination"),
+        ("--recipe nfs --from 10.0.0.0/99", "InvalidParameterValue"),
+        ("--recipe load-balancer --port -1", "InvalidParameterValue"),
+        ("--recipe ping --from ::/0", "InvalidParameterValue"),
+    ] {
+        let refused = lab.ctl.refused(&format!("group create x --description test {line}"));
+        assert_eq!(refused.code, code, "{line}: {}", refused.message);
+    }
+    // A word that no recipe is, and flags of a recipe without one, are wrong usage.
+    for line in ["--recipe nosuch", "--from 10.0.0.0/8", "--port 80"] {
+        let ran = lab.ctl.run(&format!("group create x --description test {line}"));
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{line}: {ran:?}");
+    }
+    let ran = lab.ctl.run("group create x --description test --recipe databse-mysql");
+    assert!(ran.stderr.contains("database-mysql"), "a near miss is told: {ran:?}");
+    assert_eq!(listed(&lab.ctl, ""), ["default"]);
 }

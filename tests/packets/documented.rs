@@ -39,7 +39,7 @@ fn every_test_that_the_table_names_exists_and_every_number_has_a_line() {
             checked += 1;
         }
     }
-    let all = [("P-", 23), ("T-", 45), ("N-", 12), ("M-", 78), ("A-", 76), ("", 47)];
+    let all = [("P-", 23), ("T-", 45), ("N-", 12), ("R-", 28), ("M-", 78), ("A-", 76), ("", 47)];
     let expected: Vec<_> =
         all.iter().flat_map(|(prefix, last)| (1..=*last).map(move |n| format!("{prefix}{n}"))).collect();
     assert_eq!(numbers, expected);

@@ -3,12 +3,19 @@
 use super::{Global, run::context};
 use crate::{
     error::Result,
-    model::GroupId,
-    ops::{self, filter::Filters},
+    model::{GroupId, State},
+    ops::{
+        self,
+        filter::Filters,
+        recipe::{self, Given},
+        recipes::RECIPES,
+    },
     render::{self, Output},
     transact::{Changed, change, view},
 };
 use anyhow::Context as _;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use std::{env, net::IpAddr};
 
 /// Commands on groups.
 #[derive(Debug, clap::Subcommand)]
@@ -39,6 +46,44 @@ pub struct Create {
     /// Tag of the group; may be repeated
     #[arg(long = "tag", value_name = "K=V")]
     tags: Vec<String>,
+    /// With the rules of a role in EC2's rule reference (docs/recipes.md)
+    #[arg(long, value_name = "R", value_parser = recipe_names())]
+    recipe: Option<String>,
+    /// Who connects, for a recipe: a CIDR or a group; may be repeated
+    #[arg(long = "from", value_name = "CIDR|G", requires = "recipe")]
+    from: Vec<String>,
+    /// Who is connected to, for a recipe: a CIDR or a group; may be repeated
+    #[arg(long = "to", value_name = "CIDR|G", requires = "recipe")]
+    to: Vec<String>,
+    /// Port of a load balancer's listener, for a recipe [default: 80]; may be repeated
+    // Hyphens, so that `-1` gets EC2's refusal.
+    #[arg(long = "port", value_name = "N", requires = "recipe", allow_hyphen_values = true)]
+    ports: Vec<String>,
+}
+
+/// The recipes there are, each with what it is for.
+fn recipe_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(RECIPES.iter().map(|recipe| PossibleValue::new(recipe.name).help(recipe.about)))
+}
+
+impl Create {
+    /// Makes the group that was typed. `here` is the address that this session comes from.
+    pub fn make(&self, state: &mut State, here: Option<IpAddr>) -> Result<GroupId> {
+        let Some(recipe) = &self.recipe else { return ops::group::create(state, &self.into()) };
+        let given = Given {
+            recipe: recipe.clone(),
+            from: self.from.clone(),
+            to: self.to.clone(),
+            ports: self.ports.clone(),
+            here,
+        };
+        ops::recipe::create(state, &self.into(), &given)
+    }
+}
+
+/// The address that this session comes from, as sshd tells its children.
+fn here() -> Option<IpAddr> {
+    ["SSH_CONNECTION", "SSH_CLIENT"].iter().find_map(|name| recipe::far_end(&env::var(name).ok()?))
 }
 
 impl From<&Create> for ops::group::Create {
@@ -106,7 +151,7 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
     let output = global.output;
     match command {
         Command::Create(typed) => {
-            let made = change(&ctx, |state| ops::group::create(state, &typed.into()))?;
+            let made = change(&ctx, |state| typed.make(state, here()))?;
             print_made(out, output, &made)?;
         }
         Command::List(typed) => {

@@ -158,4 +158,6 @@ fn usage(kind: clap::error::ErrorKind, message: &str) -> anyhow::Error {
 }
 
 #[cfg(test)]
+mod recipe_tests;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ pub mod interface;
 pub mod modify;
 pub mod name;
 pub mod peer;
+pub mod recipe;
+pub mod recipes;
 pub mod rule;
 pub mod tag;
 pub mod text;

@@ -93,6 +93,64 @@ fn a51_one_bad_peer_refuses_all() {
 }
 
 #[test]
+fn a51_one_duplicate_or_one_too_many_refuses_all() {
+    let (mut state, _) = with_web();
+    add(&mut state, "web", &Content::tcp("22").with_cidr("10.0.0.0/8")).unwrap();
+    refuses(
+        &mut state,
+        &Content::tcp("22").with_cidr("192.0.2.0/24").with_cidr("10.0.0.0/8"),
+        "InvalidPermission.Duplicate: the specified rule \"peer: 10.0.0.0/8, TCP, from port: 22, to port: 22, ALLOW\" \
+         already exists",
+    );
+    state.quotas.0.insert(Quota::RulesPerGroup, 2);
+    let two_more = Content::tcp("22").with_cidr("192.0.2.0/24").with_cidr("198.51.100.0/24");
+    refuses(
+        &mut state,
+        &two_more,
+        "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.",
+    );
+    state.quotas.0.insert(Quota::RulesPerGroup, 3);
+    assert_eq!(add(&mut state, "web", &two_more).unwrap().rules.len(), 2);
+}
+
+#[test]
+fn a66_the_duplicate_is_told_in_ec2s_words() {
+    let (mut state, web) = with_web();
+    let with = |protocol: &str, icmp_type: Option<&str>| Content {
+        protocol: protocol.to_owned(),
+        port: None,
+        icmp_type: icmp_type.map(str::to_owned),
+        ..Content::tcp("0")
+    };
+    for (content, told) in [
+        (Content::tcp("80-81").with_group("web"), format!("{web}, TCP, from port: 80, to port: 81")),
+        (
+            with("icmp", Some("8")).with_cidr("10.0.0.0/8"),
+            "10.0.0.0/8, ICMP, from port: 8, to port: -1".to_owned(),
+        ),
+        (with("58", None).with_cidr("::/0"), "::/0, ICMPV6, from port: -1, to port: -1".to_owned()),
+        (with("47", None).with_cidr("10.0.0.0/8"), "10.0.0.0/8, 47".to_owned()),
+    ] {
+        add(&mut state, "web", &content).unwrap();
+        let expected =
+            format!("InvalidPermission.Duplicate: the specified rule \"peer: {told}, ALLOW\" already exists");
+        refuses(&mut state, &content, &expected);
+    }
+}
+
+#[test]
+fn m24_rules_of_the_default_group_may_be_changed() {
+    let (mut state, _) = with_web();
+    let before = state.clone();
+    let ssh = Content::tcp("22").with_cidr("10.0.0.0/8");
+    add(&mut state, "default", &ssh).unwrap();
+    remove(&mut state, "default", &Which::Content(ssh)).unwrap();
+    assert_eq!(state, before);
+    let itself = Content::all(Direction::Ingress).with_group("default");
+    assert_eq!(remove(&mut state, "default", &Which::Content(itself)).unwrap().len(), 1);
+}
+
+#[test]
 fn a67_a_referenced_group_must_exist() {
     let (mut state, _) = with_web();
     refuses(

@@ -103,6 +103,22 @@ mod tests {
     }
 
     #[test]
+    fn m7_plain_characters_outside_the_set_are_refused() {
+        for bad in ["quo\"te", "tab\there", "back\\slash", "50%", "a|b", "a<b", "a'b", "line\nend"] {
+            for refused in [refused(group_name(bad)), refused(group_description(bad))] {
+                assert!(refused.starts_with("InvalidParameterValue: Invalid security group "), "{refused}");
+                assert!(
+                    refused.ends_with("the following set:  a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*"),
+                    "{refused}"
+                );
+            }
+        }
+        let long = "d".repeat(256);
+        assert!(refused(group_description(&long)).starts_with("InvalidParameterValue: "));
+        assert_eq!(group_description(&long[1..]).unwrap().len(), 255);
+    }
+
+    #[test]
     fn m9_trailing_spaces_are_trimmed_and_leading_ones_kept() {
         assert_eq!(group_name("Test Security Group ").unwrap(), "Test Security Group");
         assert_eq!(group_name(" web").unwrap(), " web");
