@@ -140,6 +140,7 @@ impl Rig {
             icmp_type: None,
             icmp_code: None,
             cidrs: vec![cidr.to_owned()],
+            prefix_lists: Vec::new(),
             source_groups: Vec::new(),
             description: None,
         }

@@ -146,6 +146,7 @@ fn trap12_types_and_codes_are_told_apart() {
             icmp_type: Some(icmp_type.to_owned()),
             icmp_code: code.map(str::to_owned),
             cidrs: vec![world.clone()],
+            prefix_lists: Vec::new(),
             source_groups: Vec::new(),
             description: None,
         };

@@ -201,6 +201,7 @@ fn t2_each_interface_has_its_own_set_of_groups() {
             icmp_type: None,
             icmp_code: None,
             cidrs: vec!["198.51.100.0/24".to_owned()],
+            prefix_lists: Vec::new(),
             source_groups: Vec::new(),
             description: None,
         };

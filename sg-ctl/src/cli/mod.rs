@@ -6,6 +6,8 @@
 mod datapath;
 mod group;
 mod interface;
+mod prefix_list;
+mod progress;
 mod rule;
 mod run;
 mod tag;
@@ -69,6 +71,9 @@ enum Command {
     /// Add, show and remove rules
     #[command(subcommand)]
     Rule(rule::Command),
+    /// Make, fill, show and delete prefix lists
+    #[command(subcommand)]
+    PrefixList(prefix_list::Command),
     /// Set tags of an object
     Tag(tag::Tag),
     /// Take tags from an object

@@ -34,7 +34,7 @@ pub enum Command {
 
 /// `rule add`
 #[derive(Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("peer").required(true).multiple(true).args(["cidrs", "source_groups"])))]
+#[command(group(clap::ArgGroup::new("peer").required(true).multiple(true).args(["cidrs", "prefix_lists", "source_groups"])))]
 pub struct Add {
     /// Id or name of the group
     #[arg(value_name = "G")]
@@ -72,6 +72,9 @@ struct Flags {
     /// Source (or destination) addresses, IPv4 or IPv6; may be repeated
     #[arg(long = "cidr", value_name = "C")]
     cidrs: Vec<String>,
+    /// Source (or destination) prefix list, by id or name; may be repeated
+    #[arg(long = "prefix-list", value_name = "PL")]
+    prefix_lists: Vec<String>,
     /// Source (or destination) group, by id or name; may be repeated
     #[arg(long = "source-group", value_name = "G2")]
     source_groups: Vec<String>,
@@ -89,13 +92,14 @@ impl Flags {
             icmp_type: self.icmp_type.clone(),
             icmp_code: self.icmp_code.clone(),
             cidrs: self.cidrs.clone(),
+            prefix_lists: self.prefix_lists.clone(),
             source_groups: self.source_groups.clone(),
             description: self.description.clone(),
         }
     }
 
     fn has_peer(&self) -> bool {
-        !self.cidrs.is_empty() || !self.source_groups.is_empty()
+        !(self.cidrs.is_empty() && self.prefix_lists.is_empty() && self.source_groups.is_empty())
     }
 
     fn has_any(&self) -> bool {
@@ -147,11 +151,11 @@ impl Remove {
             }
             (Some(_), None) => Err(usage(
                 ErrorKind::MissingRequiredArgument,
-                "a rule is named by its content with --protocol and --cidr or --source-group",
+                "a rule is named by its content with --protocol and --cidr, --prefix-list or --source-group",
             )),
             (Some(_), Some(_)) => Err(usage(
                 ErrorKind::MissingRequiredArgument,
-                "a rule is named by its content with --cidr or --source-group",
+                "a rule is named by its content with --cidr, --prefix-list or --source-group",
             )),
             (None, None) if !self.flags.has_any() => Ok(Which::Ids(self.rules.clone())),
             (None, _) => Err(usage(
@@ -165,7 +169,7 @@ impl Remove {
 /// `rule modify`
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("change").required(true).multiple(true).args([
-    "protocol", "port", "icmp_type", "icmp_code", "cidrs", "source_groups", "description",
+    "protocol", "port", "icmp_type", "icmp_code", "cidrs", "prefix_lists", "source_groups", "description",
 ])))]
 pub struct Modify {
     /// Id of the rule, which it keeps
@@ -185,13 +189,15 @@ impl Modify {
     /// What is to be changed.
     pub fn changes(&self) -> Changes {
         // Each flag by name, so that one more of them cannot be forgotten here.
-        let Flags { port, icmp_type, icmp_code, cidrs, source_groups, description } = &self.flags;
+        let Flags { port, icmp_type, icmp_code, cidrs, prefix_lists, source_groups, description } =
+            &self.flags;
         Changes {
             protocol: self.protocol.clone(),
             port: port.clone(),
             icmp_type: icmp_type.clone(),
             icmp_code: icmp_code.clone(),
             cidrs: cidrs.clone(),
+            prefix_lists: prefix_lists.clone(),
             source_groups: source_groups.clone(),
             description: description.clone(),
         }

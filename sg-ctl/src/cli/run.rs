@@ -1,6 +1,6 @@
 //! From what was typed to what is done: one arm a command.
 
-use super::{Cli, Command, Global, datapath, group, interface, rule, tag, tell};
+use super::{Cli, Command, Global, datapath, group, interface, prefix_list, rule, tag, tell};
 use crate::{
     adopt, agent, attach,
     context::Context,
@@ -39,6 +39,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         }
         Command::Group(command) => group::run(&cli.global, command, out)?,
         Command::Rule(command) => rule::run(&cli.global, command, out)?,
+        Command::PrefixList(command) => prefix_list::run(&cli.global, command, out)?,
         Command::Tag(typed) => tag::tag(&cli.global, typed, out)?,
         Command::Untag(typed) => tag::untag(&cli.global, typed, out)?,
         Command::Interface(command) => run_interface(&cli.global, command, out)?,

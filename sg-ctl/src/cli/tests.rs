@@ -84,6 +84,12 @@ fn cli_wrong_usage_is_exit_2() {
         "interface set-groups eth0",
         "interface set-timeouts eth0",
         "interface set-timeouts --udp 30",
+        "prefix-list create x --max-entries 5",
+        "prefix-list create x --family ipv4",
+        "prefix-list create x --family ipv5 --max-entries 5",
+        "prefix-list add x",
+        "prefix-list restore x",
+        "prefix-list import x",
         // Nothing is to be changed.
         "rule modify sgr-12345678",
         "rule modify sgr-12345678 --report",
@@ -93,7 +99,6 @@ fn cli_wrong_usage_is_exit_2() {
         "untag sg-12345678",
         "group copy web",
         // Commands and flags of later versions are not there yet.
-        "rule add web ingress --protocol tcp --port 22 --prefix-list pl-12345678",
         "attach eth0 --confirm-within 60",
     ] {
         assert_eq!(exit_code(line), 2, "{line}");
@@ -117,6 +122,13 @@ fn cli_values_are_not_claps_to_refuse() {
         "group create sg-x --description x --tag nonsense --vpc nonsense",
         "conntrack list eth0 --protocol nonsense --remote nonsense",
         "attach eth0 --address nonsense",
+        "rule add web ingress --protocol tcp --port 22 --prefix-list pl-",
+        "prefix-list create com.amazonaws --family ipv4 --max-entries -1 --entry nonsense --entry ::/0=x --tag y",
+        "prefix-list add pl- nonsense 10.0.0.0/8=x --current-version -1",
+        "prefix-list restore pl- --version -1",
+        "prefix-list show pl- --version first",
+        "prefix-list resize pl- -1",
+        "prefix-list import pl- -",
         "interface set-timeouts eth0 --tcp-established 5d --udp -1 --udp-stream nonsense",
     ] {
         assert!(parse(line).is_ok(), "{line}");
@@ -152,12 +164,13 @@ fn cli_attach_has_the_defaults_of_the_contract() {
 
 #[test]
 fn cli_rule_add_makes_one_rule_for_each_source() {
-    let line = "rule add web egress --protocol TCP --port 1-2 --cidr 10.0.0.0/8 --source-group db --cidr ::/0 \
-                --description text";
+    let line = "rule add web egress --protocol TCP --port 1-2 --cidr 10.0.0.0/8 --source-group db --prefix-list pl \
+                --cidr ::/0 --description text";
     let Command::Rule(rule::Command::Add(typed)) = parse(line).unwrap().command else { panic!() };
     let content = typed.content();
     assert_eq!(content.cidrs, ["10.0.0.0/8", "::/0"]);
     assert_eq!(content.source_groups, ["db"]);
+    assert_eq!(content.prefix_lists, ["pl"]);
     assert_eq!((content.protocol.as_str(), content.port.as_deref()), ("TCP", Some("1-2")));
     assert_eq!(content.description.as_deref(), Some("text"));
 }

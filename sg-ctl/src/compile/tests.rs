@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::{
     AddressFamily, Attachment, Direction, EntryKey, GroupId, IcmpMatch, Interface, Mode, Options, Peer,
-    Peering, PeeringId, PeeringStatus, PortRange, PrefixList, PrefixListId, Rule, RuleId, SecurityGroup,
-    Side, Span, Tags, TimeoutSettings, Traffic, VpcId,
+    Peering, PeeringId, PeeringStatus, PortRange, PrefixList, PrefixListId, PrefixListState, Rule, RuleId,
+    SecurityGroup, Side, Span, Tags, TimeoutSettings, Traffic, VpcId,
 };
 use std::{net::IpAddr, sync::Arc};
 
@@ -49,7 +49,9 @@ impl Fixture {
         };
         let (id, entries) = (PrefixListId::random(), Arc::new(cidrs.iter().map(entry).collect()));
         let (name, tags) = (id.to_string(), Tags::new());
-        let list = PrefixList { id, name, family, max_entries: 9, version: 2, oldest: 1, tags, entries };
+        let state = PrefixListState::default();
+        let list =
+            PrefixList { id, name, family, max_entries: 9, version: 2, oldest: 1, state, tags, entries };
         self.state.prefix_lists.insert(id, list);
         id
     }

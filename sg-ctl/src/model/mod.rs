@@ -15,7 +15,7 @@ pub use id::{
     RuleKind, VpcId, VpcKind,
 };
 pub use interface::{Attachment, Interface, Mode, Options, Side, TimeoutSettings, Timeouts};
-pub use prefix_list::{AddressFamily, Entries, EntryKey, PrefixList, Span};
+pub use prefix_list::{AddressFamily, Entries, EntryKey, PrefixList, PrefixListState, Span};
 pub use quota::{Quota, Quotas};
 pub use rule::{Direction, IcmpMatch, Peer, PortRange, Rule, Traffic};
 pub use vpc::{Peering, PeeringStatus, Vpc};

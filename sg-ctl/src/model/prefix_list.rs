@@ -20,12 +20,28 @@ pub struct PrefixList {
     pub version: u32,
     /// The oldest version that can still be shown and restored (M-39).
     pub oldest: u32,
+    /// What was done to it last.
+    #[serde(default)]
+    pub state: PrefixListState,
     /// Tags.
     #[serde(default)]
     pub tags: Tags,
     /// Entries of all versions. The store keeps them in rows of their own.
     #[serde(skip)]
     pub entries: Arc<Entries>,
+}
+
+/// What was done to a list last (M-63). A command returns when it is done, so nothing is ever in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrefixListState {
+    /// It was made.
+    #[default]
+    CreateComplete,
+    /// Its entries, its size or its name changed.
+    ModifyComplete,
+    /// An old version's entries came back.
+    RestoreComplete,
 }
 
 /// IPv4 or IPv6, as EC2 writes it.
@@ -97,6 +113,14 @@ impl PrefixList {
         self.at(self.version)
     }
 
+    /// What the present version says of a prefix: the version that brought it, and its description.
+    #[must_use]
+    pub fn get(&self, cidr: &IpNet) -> Option<(u32, Option<&str>)> {
+        let of = |since| EntryKey { cidr: *cidr, since };
+        let (key, span) = self.entries.range(of(0)..=of(self.version)).next_back()?;
+        span.until.is_none().then_some((key.since, span.description.as_deref()))
+    }
+
     /// How many entries the present version has.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -131,6 +155,7 @@ mod tests {
             max_entries: 5,
             version: 3,
             oldest: 1,
+            state: PrefixListState::default(),
             tags: Tags::new(),
             entries,
         };

@@ -52,6 +52,7 @@ pub fn copy(state: &mut State, request: &Copy) -> Result<GroupId> {
         })
         .collect();
     rule::check_quota(&next, copy, None, &rules)?;
+    rule::check_references(&next, None, &rules)?;
     next.rules.extend(rules.into_iter().map(|rule| (rule.id, rule)));
     *state = next;
     Ok(copy)

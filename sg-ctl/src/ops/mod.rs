@@ -4,6 +4,7 @@
 //! (semantics.md, A-55 to A-75); nothing here knows the store or the kernel.
 
 pub mod copy;
+pub mod entry;
 pub mod filter;
 pub mod group;
 pub mod group_filter;
@@ -11,6 +12,7 @@ pub mod interface;
 pub mod modify;
 pub mod name;
 pub mod peer;
+pub mod prefix_list;
 pub mod recipe;
 pub mod recipes;
 pub mod rule;

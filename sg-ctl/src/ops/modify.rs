@@ -20,6 +20,8 @@ pub struct Changes {
     pub icmp_code: Option<String>,
     /// `--cidr`, of either family.
     pub cidrs: Vec<String>,
+    /// `--prefix-list`, ids or names.
+    pub prefix_lists: Vec<String>,
     /// `--source-group`, ids or names.
     pub source_groups: Vec<String>,
     /// `--description`; an empty one removes it.
@@ -51,6 +53,7 @@ pub fn modify(state: &mut State, given: &str, changes: &Changes) -> Result<Modif
         return Err(rule::duplicate(&after).into());
     }
     rule::check_quota(state, before.group, Some(&before), std::slice::from_ref(&after))?;
+    rule::check_references(state, Some(&before), std::slice::from_ref(&after))?;
     state.rules.insert(after.id, after);
     Ok(Modified { before, warning: reading.warning })
 }
@@ -107,9 +110,7 @@ fn traffic(before: Traffic, changes: &Changes) -> Result<traffic::Reading> {
 
 /// The peer that was typed, of the kind that the rule has; its own where none was.
 fn new_peer(state: &State, owner: &SecurityGroup, rule: &Rule, changes: &Changes) -> Result<Peer> {
-    let cidrs = changes.cidrs.iter().map(|typed| peer::cidr(typed));
-    let groups = changes.source_groups.iter().map(|typed| peer::referenced_group(state, owner, typed));
-    let peers = cidrs.chain(groups).collect::<Result<Vec<Peer>>>()?;
+    let peers = peer::read(state, owner, &changes.cidrs, &changes.prefix_lists, &changes.source_groups)?;
     let peer = match peers[..] {
         [] => return Ok(rule.peer),
         [only] => only,
@@ -157,8 +158,9 @@ fn kind(peer: Peer) -> &'static str {
 mod tests {
     use super::*;
     use crate::{
-        model::{Direction, PortRange, Quota},
+        model::{AddressFamily, Direction, PortRange, Quota},
         ops::{
+            prefix_list,
             rule::{Content, add},
             testing::{group, refusal, refused, state},
         },
@@ -197,6 +199,7 @@ mod tests {
                 "icmp-type" => changes.icmp_type = Some(value),
                 "icmp-code" => changes.icmp_code = Some(value),
                 "cidr" => changes.cidrs.push(value),
+                "prefix-list" => changes.prefix_lists.push(value),
                 "source-group" => changes.source_groups.push(value),
                 "description" => changes.description = Some(value),
                 other => panic!("{other}"),
@@ -296,6 +299,34 @@ mod tests {
         ] {
             refuses(&mut state, id, &[(flag, value)], &format!("InvalidParameterValue: {message}"));
         }
+    }
+
+    #[test]
+    fn m22_m49_another_list_takes_the_place_of_a_list() {
+        let (mut state, _) = state();
+        group(&mut state, "web");
+        for (name, max_entries) in [("small", "10"), ("large", "60"), ("larger", "61")] {
+            let create = prefix_list::Create {
+                name: name.to_owned(),
+                family: AddressFamily::Ipv4,
+                max_entries: max_entries.to_owned(),
+                entries: Vec::new(),
+                tags: Vec::new(),
+            };
+            prefix_list::create(&mut state, &create).unwrap();
+        }
+        let id = add(&mut state, "web", &Content::tcp("22").with_list("small")).unwrap().rules[0];
+        let after = modified(&mut state, id, &[("prefix-list", "large")]);
+        assert_eq!(after.peer, Peer::PrefixList(prefix_list::find(&state, "large").unwrap()));
+        let full = "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.";
+        refuses(&mut state, id, &[("prefix-list", "larger")], full);
+        state.quotas.0.insert(Quota::ReferencesPerPrefixList, 1);
+        modified(&mut state, id, &[("prefix-list", "large"), ("port", "23")]);
+        let kind = format!(
+            "InvalidParameterValue: Invalid rule type for security group rule '{id}'. You may not specify CidrIpv4 for \
+             an existing prefix list rule."
+        );
+        refuses(&mut state, id, &[("cidr", "10.0.0.0/8")], &kind);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Sources and destinations of rules (M-15 to M-17, A-45, A-46, A-60).
 
-use super::group;
+use super::{group, prefix_list};
 use crate::{
     error::{Refusal, Result},
     model::{Peer, SecurityGroup, State, VpcId},
@@ -41,6 +41,20 @@ pub fn network(typed: &str) -> Result<IpNet> {
 /// Reads what a filter takes: a CIDR, or one address alone.
 pub fn network_or_address(typed: &str) -> Result<IpNet> {
     typed.parse::<IpAddr>().map_or_else(|_| network(typed), |address| Ok(address.into()))
+}
+
+/// The peers of rules of `owner` as typed: prefixes, then prefix lists, then groups.
+pub fn read(
+    state: &State,
+    owner: &SecurityGroup,
+    cidrs: &[String],
+    prefix_lists: &[String],
+    source_groups: &[String],
+) -> Result<Vec<Peer>> {
+    let cidrs = cidrs.iter().map(|typed| cidr(typed));
+    let lists = prefix_lists.iter().map(|typed| prefix_list::find(state, typed).map(Peer::PrefixList));
+    let groups = source_groups.iter().map(|typed| referenced_group(state, owner, typed));
+    cidrs.chain(lists).chain(groups).collect()
 }
 
 /// The group that a rule of `owner` names, by id or by name in its VPC.

@@ -98,6 +98,7 @@ fn read(state: &State, group: GroupId, recipe: &Recipe, line: &Line, given: &Giv
         icmp_type: None,
         icmp_code: None,
         cidrs: cidrs.clone(),
+        prefix_lists: Vec::new(),
         source_groups: source_groups.clone(),
         description: None,
     };

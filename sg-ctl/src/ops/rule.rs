@@ -1,6 +1,6 @@
 //! Rules of security groups: add, list, remove. To change one is [`super::modify`].
 
-use super::{group, peer, text, traffic};
+use super::{group, peer, prefix_list, text, traffic};
 use crate::{
     error::{Refusal, Result},
     model::{AddressFamily, Direction, GroupId, Peer, Quota, Rule, RuleId, SecurityGroup, State, Traffic},
@@ -22,6 +22,8 @@ pub struct Content {
     pub icmp_code: Option<String>,
     /// `--cidr`, of either family.
     pub cidrs: Vec<String>,
+    /// `--prefix-list`, ids or names.
+    pub prefix_lists: Vec<String>,
     /// `--source-group`, ids or names.
     pub source_groups: Vec<String>,
     /// `--description`; no part of what a rule is (M-19).
@@ -63,6 +65,7 @@ pub fn add(state: &mut State, group: &str, content: &Content) -> Result<Added> {
         return Err(duplicate(rule).into());
     }
     check_quota(state, id, None, &rules)?;
+    check_references(state, None, &rules)?;
     let ids = rules.iter().map(|rule| rule.id).collect();
     state.rules.extend(rules.into_iter().map(|rule| (rule.id, rule)));
     Ok(Added { rules: ids, warnings })
@@ -123,13 +126,11 @@ fn read(state: &State, group: GroupId, content: &Content) -> Result<(Vec<Key>, V
         icmp_type: content.icmp_type.as_deref(),
         icmp_code: content.icmp_code.as_deref(),
     })?;
-    let cidrs = content.cidrs.iter().map(|typed| peer::cidr(typed));
-    let groups = content.source_groups.iter().map(|typed| peer::referenced_group(state, owner, typed));
-    let peers = cidrs.chain(groups).collect::<Result<Vec<Peer>>>()?;
+    let peers = peer::read(state, owner, &content.cidrs, &content.prefix_lists, &content.source_groups)?;
     if peers.is_empty() {
         return Err(Refusal::new(
             "MissingParameter",
-            "A rule needs a source or destination: give --cidr or --source-group",
+            "A rule needs a source or destination: give --cidr, --prefix-list or --source-group",
         )
         .into());
     }
@@ -154,32 +155,21 @@ pub(super) fn duplicate(rule: &Rule) -> Refusal {
     )
 }
 
-/// M-34: each direction and family has its own count; a group counts one in both families, and a prefix list its maximum
-/// of entries in its own (M-45, M-46). Refuses what adds to a count that is beyond its limit then; a rule that is replaced
-/// makes room for the new ones.
+/// M-34: each direction and family has its own count. Refuses what adds to a count that is beyond its limit then; a rule
+/// that is replaced makes room for the new ones.
 pub(super) fn check_quota(
     state: &State,
     group: GroupId,
     replaced: Option<&Rule>,
     new: &[Rule],
 ) -> Result<()> {
-    let weight = |rule: &Rule, family: AddressFamily| match rule.peer {
-        Peer::Ipv4(_) => u64::from(family == AddressFamily::Ipv4),
-        Peer::Ipv6(_) => u64::from(family == AddressFamily::Ipv6),
-        Peer::Group(_) => 1,
-        Peer::PrefixList(id) => {
-            let list = state.prefix_lists.get(&id).filter(|list| list.family == family);
-            list.map_or(0, |list| list.max_entries.into())
-        }
-    };
     let limit = u64::from(state.quotas.get(Quota::RulesPerGroup));
-    let present: Vec<&Rule> = state.rules.values().filter(|rule| rule.group == group).collect();
     for direction in Direction::BOTH {
         for family in [AddressFamily::Ipv4, AddressFamily::Ipv6] {
-            let of = |rule: &Rule| if rule.direction == direction { weight(rule, family) } else { 0 };
+            let of = |rule: &Rule| if rule.direction == direction { weight(state, rule, family) } else { 0 };
             let more: u64 = new.iter().map(of).sum();
             let less = replaced.map_or(0, of);
-            let total = present.iter().map(|rule| of(rule)).sum::<u64>() + more - less;
+            let total = weight_of_group(state, group, direction, family) + more - less;
             if more > less && total > limit {
                 return Err(Refusal::new(
                     "RulesPerSecurityGroupLimitExceeded",
@@ -187,6 +177,53 @@ pub(super) fn check_quota(
                 )
                 .into());
             }
+        }
+    }
+    Ok(())
+}
+
+/// What the rules of a group count, in one direction and family.
+pub(super) fn weight_of_group(
+    state: &State,
+    group: GroupId,
+    direction: Direction,
+    family: AddressFamily,
+) -> u64 {
+    let rules = state.rules.values().filter(|rule| rule.group == group && rule.direction == direction);
+    rules.map(|rule| weight(state, rule, family)).sum()
+}
+
+/// What a rule counts in a family: a group one in both, a prefix list its maximum of entries in its own (M-45, M-46).
+fn weight(state: &State, rule: &Rule, family: AddressFamily) -> u64 {
+    match rule.peer {
+        Peer::Ipv4(_) => u64::from(family == AddressFamily::Ipv4),
+        Peer::Ipv6(_) => u64::from(family == AddressFamily::Ipv6),
+        Peer::Group(_) => 1,
+        Peer::PrefixList(id) => {
+            let list = state.prefix_lists.get(&id).filter(|list| list.family == family);
+            list.map_or(0, |list| list.max_entries.into())
+        }
+    }
+}
+
+/// M-41: how many rules may name one prefix list. A rule that is replaced makes room for its successor.
+pub(super) fn check_references(state: &State, replaced: Option<&Rule>, new: &[Rule]) -> Result<()> {
+    let quota = Quota::ReferencesPerPrefixList;
+    let limit = state.quotas.get(quota);
+    let named = |rule: &Rule| match rule.peer {
+        Peer::PrefixList(id) => Some(id),
+        _ => None,
+    };
+    for id in BTreeSet::from_iter(new.iter().filter_map(named)) {
+        let more = new.iter().filter(|rule| named(rule) == Some(id)).count();
+        let less = usize::from(replaced.and_then(named) == Some(id));
+        let total = prefix_list::references(state, id).count() + more - less;
+        if more > less && total > limit as usize {
+            let message = format!(
+                "{total} rules would name the prefix list {id}, more than the quota of {limit}; 'sg-ctl quota \
+                 {quota}={total}' raises it"
+            );
+            return Err(Refusal::new("PrefixListReferenceLimitExceeded", message).into());
         }
     }
     Ok(())
@@ -240,6 +277,7 @@ impl Content {
             icmp_type: None,
             icmp_code: None,
             cidrs: Vec::new(),
+            prefix_lists: Vec::new(),
             source_groups: Vec::new(),
             description: None,
         }
@@ -248,6 +286,12 @@ impl Content {
     /// From one more prefix.
     pub(crate) fn with_cidr(mut self, cidr: &str) -> Self {
         self.cidrs.push(cidr.to_owned());
+        self
+    }
+
+    /// From one more prefix list.
+    pub(crate) fn with_list(mut self, list: &str) -> Self {
+        self.prefix_lists.push(list.to_owned());
         self
     }
 

@@ -176,6 +176,7 @@ mod tests {
             max_entries: 1,
             version: 1,
             oldest: 1,
+            state: Default::default(),
             tags: Tags::new(),
             entries: Default::default(),
         };

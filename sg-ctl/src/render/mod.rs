@@ -5,12 +5,17 @@ mod ec2;
 mod group;
 mod interface;
 mod observe;
+mod prefix_list;
 mod rule;
 mod table;
 
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{detached, interfaces};
 pub use observe::{attached, counters, flows, status};
+pub use prefix_list::{
+    prefix_list_changed, prefix_list_created, prefix_list_deleted, prefix_list_imported, prefix_list_shown,
+    prefix_lists,
+};
 pub use rule::{Closed, rule_modified, rules, rules_added, rules_removed};
 pub use table::escape;
 

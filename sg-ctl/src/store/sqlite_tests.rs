@@ -73,6 +73,7 @@ fn list(state: &mut State, entries: u32) -> PrefixListId {
         max_entries: 10,
         version: 2,
         oldest: 1,
+        state: Default::default(),
         tags: Tags::new(),
         entries: Arc::new(all),
     };
