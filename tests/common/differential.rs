@@ -5,11 +5,15 @@ use crate::{
     bench::{Bench, Hook, verdicts},
     model::{DropClass, Frame, Model, Outcome, PassClass, Verdict as Expected},
     packet::tcp,
-    script::{GROUPS, INTERFACES, Kind, PacketSpec, PeerSpec, RuleSpec, Script, Step, Twist, address},
+    script::{GROUPS, INTERFACES, Kind, LISTS, PacketSpec, PeerSpec, RuleSpec, Script, Step, Twist, address},
 };
+use ipnet::IpNet;
 use sg_common::reason::{Drop, Pass, Verdict};
 use sg_ctl::{
-    model::{self, Direction, EniId, GroupId, Options, Peer, Rule, RuleId, Side},
+    model::{
+        self, AddressFamily, Direction, EniId, GroupId, Options, Peer, PrefixListId, Quota, Rule, RuleId,
+        Side,
+    },
     ops,
 };
 use std::collections::HashMap;
@@ -23,11 +27,12 @@ pub struct Divergence {
     pub what: String,
 }
 
-/// Three interfaces, four groups, and the model beside them. Scripts run one after the other.
+/// Three interfaces, four groups, two prefix lists, and the model beside them. Scripts run one after the other.
 pub struct Lab {
     bench: Bench,
     enis: Vec<EniId>,
     groups: Vec<GroupId>,
+    lists: [PrefixListId; LISTS as usize],
     /// Every script begins this much later than the last, so that nothing is left of it.
     seconds: u64,
     packets: u64,
@@ -53,13 +58,25 @@ impl Lab {
             })
             .collect();
         bench.state.rules.clear();
+        // Scripts change lists by the thousand, and the model reads every entry that is kept for each packet.
+        bench.state.quotas.0.insert(Quota::VersionsPerPrefixList, 1);
+        let lists = [AddressFamily::Ipv4, AddressFamily::Ipv6].map(|family| {
+            let create = ops::prefix_list::Create {
+                name: family.name().to_owned(),
+                family,
+                max_entries: "10".to_owned(),
+                entries: Vec::new(),
+                tags: Vec::new(),
+            };
+            ops::prefix_list::create(&mut bench.state, &create).unwrap()
+        });
         let enis = (0..INTERFACES)
             .map(|n| {
                 let side = if n == 2 { Side::Guest } else { Side::Host };
                 bench.interface(side, &[], &[address(n, false), address(n, true)], Options::default())
             })
             .collect();
-        Self { bench, enis, groups, seconds: 1_000_000, packets: 0, counted: HashMap::new() }
+        Self { bench, enis, groups, lists, seconds: 1_000_000, packets: 0, counted: HashMap::new() }
     }
 
     /// Packets compared so far.
@@ -73,6 +90,7 @@ impl Lab {
             PeerSpec::V4(net) => Peer::Ipv4(net),
             PeerSpec::V6(net) => Peer::Ipv6(net),
             PeerSpec::Group(n) => Peer::Group(self.groups[usize::from(n)]),
+            PeerSpec::List(n) => Peer::PrefixList(self.lists[usize::from(n)]),
         };
         let group = self.groups[usize::from(spec.group)];
         let (direction, traffic) = (spec.direction, spec.traffic);
@@ -83,6 +101,13 @@ impl Lab {
         let groups =
             (0..GROUPS).filter(|n| bits >> n & 1 != 0).map(|n| self.groups[usize::from(n)]).collect();
         self.bench.state.interfaces.get_mut(&self.enis[usize::from(interface)]).unwrap().groups = groups;
+    }
+
+    fn set_entries(&mut self, list: u8, entries: &[IpNet]) {
+        let text = entries.iter().map(|entry| format!("{entry}\n")).collect::<String>();
+        let file = ops::entry::File { name: "script", text: &text, replace: true };
+        let list = self.lists[usize::from(list)].to_string();
+        ops::entry::import(&mut self.bench.state, &list, file, None, |_| {}).unwrap();
     }
 
     /// Puts the script's state in force on both sides.
@@ -148,6 +173,9 @@ impl Lab {
             let eni = self.bench.state.interfaces.get_mut(&self.enis[usize::from(interface)]).unwrap();
             eni.attachment.as_mut().unwrap().options = script.options[usize::from(interface)];
         }
+        for (list, entries) in (0..LISTS).zip(&script.lists) {
+            self.set_entries(list, entries);
+        }
         let mut live: Vec<Rule> = Vec::new();
         for spec in &script.rules {
             self.add(&mut live, spec);
@@ -175,6 +203,10 @@ impl Lab {
                 Step::Remove(_) => {}
                 Step::SetGroups(interface, bits) => {
                     self.set_groups(*interface, *bits);
+                    self.install(&mut model);
+                }
+                Step::SetEntries(list, entries) => {
+                    self.set_entries(*list, entries);
                     self.install(&mut model);
                 }
             }
@@ -288,6 +320,13 @@ pub fn minimise(lab: &mut Lab, script: &Script) -> Script {
             if diverges(&candidate).is_some() {
                 smallest = candidate;
             }
+        }
+    }
+    for list in 0..usize::from(LISTS) {
+        let mut candidate = smallest.clone();
+        candidate.lists[list].clear();
+        if diverges(&candidate).is_some() {
+            smallest = candidate;
         }
     }
     for interface in 0..usize::from(INTERFACES) {

@@ -3,7 +3,7 @@
 //! Values come from small pools, so that packets meet the same flows and the same rules again and again.
 
 use crate::packet::{FragmentOf, Packet, Payload, tcp};
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde::{Deserialize, Serialize};
 use sg_ctl::model::{Direction, IcmpMatch, Options, PortRange, Traffic};
@@ -14,6 +14,9 @@ pub const INTERFACES: u8 = 3;
 /// Groups that rules belong to and refer to.
 pub const GROUPS: u8 = 4;
 
+/// Prefix lists that rules refer to: one of IPv4, one of IPv6.
+pub const LISTS: u8 = 2;
+
 /// One run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Script {
@@ -23,6 +26,9 @@ pub struct Script {
     pub options: [Options; INTERFACES as usize],
     /// Rules at the beginning.
     pub rules: Vec<RuleSpec>,
+    /// Entries of the prefix lists at the beginning.
+    #[serde(default)]
+    pub lists: [Vec<IpNet>; LISTS as usize],
     /// The flows that most packets belong to.
     pub conversations: Vec<Conversation>,
     /// What happens.
@@ -42,7 +48,7 @@ pub struct RuleSpec {
     pub peer: PeerSpec,
 }
 
-/// A rule's peer; a group by number.
+/// A rule's peer; a group or prefix list by number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PeerSpec {
     /// IPv4.
@@ -51,6 +57,8 @@ pub enum PeerSpec {
     V6(Ipv6Net),
     /// Below [`GROUPS`].
     Group(u8),
+    /// Below [`LISTS`].
+    List(u8),
 }
 
 /// Two ends that talk.
@@ -91,6 +99,8 @@ pub enum Step {
     Remove(u8),
     /// An interface gets other groups, as bits.
     SetGroups(u8, u8),
+    /// A prefix list gets these entries and no others.
+    SetEntries(u8, Vec<IpNet>),
 }
 
 /// One packet.
@@ -398,18 +408,33 @@ fn traffic() -> impl Strategy<Value = Traffic> {
     ]
 }
 
-fn peer() -> impl Strategy<Value = PeerSpec> {
-    let v4 =
+fn networks4() -> Vec<Ipv4Net> {
+    let texts =
         ["0.0.0.0/0", "0.0.0.0/1", "198.51.100.0/24", "198.51.100.0/29", "198.51.100.7/32", "10.0.0.0/8"];
-    let v6 = ["::/0", "8000::/1", "2001:db8::/32", "2001:db8:7::/48", "2001:db8:7::7/128", "fe80::/10"];
-    let v4: Vec<Ipv4Net> = v4.iter().filter_map(|text| text.parse().ok()).collect();
-    let v6: Vec<Ipv6Net> = v6.iter().filter_map(|text| text.parse().ok()).collect();
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn networks6() -> Vec<Ipv6Net> {
+    let texts = ["::/0", "8000::/1", "2001:db8::/32", "2001:db8:7::/48", "2001:db8:7::7/128", "fe80::/10"];
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+fn entries4() -> impl Strategy<Value = Vec<IpNet>> {
+    vec(select(networks4()).prop_map(IpNet::from), 0..4)
+}
+
+fn entries6() -> impl Strategy<Value = Vec<IpNet>> {
+    vec(select(networks6()).prop_map(IpNet::from), 0..4)
+}
+
+fn peer() -> impl Strategy<Value = PeerSpec> {
     prop_oneof![
         3 => Just(PeerSpec::V4(Ipv4Net::default())),
         3 => Just(PeerSpec::V6(Ipv6Net::default())),
-        3 => select(v4).prop_map(PeerSpec::V4),
-        3 => select(v6).prop_map(PeerSpec::V6),
+        3 => select(networks4()).prop_map(PeerSpec::V4),
+        3 => select(networks6()).prop_map(PeerSpec::V6),
         2 => (0..GROUPS).prop_map(PeerSpec::Group),
+        3 => (0..LISTS).prop_map(PeerSpec::List),
     ]
 }
 
@@ -541,6 +566,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => rule().prop_map(Step::Add),
         2 => any::<u8>().prop_map(Step::Remove),
         1 => (0..INTERFACES, 1..1u8 << GROUPS).prop_map(|(interface, groups)| Step::SetGroups(interface, groups)),
+        1 => entries4().prop_map(|entries| Step::SetEntries(0, entries)),
+        1 => entries6().prop_map(|entries| Step::SetEntries(1, entries)),
     ]
 }
 
@@ -551,13 +578,15 @@ pub fn scripts(steps: usize) -> impl Strategy<Value = Script> {
         [groups(), groups(), groups()],
         [options(), options(), options()],
         vec(rule(), 0..12),
+        (entries4(), entries6()),
         vec(conversations(), 1..8).prop_map(|some| some.concat()),
         vec(step(), steps / 2..=steps),
     )
-        .prop_map(|(members, options, rules, conversations, steps)| Script {
+        .prop_map(|(members, options, rules, lists, conversations, steps)| Script {
             members,
             options,
             rules,
+            lists: lists.into(),
             conversations,
             steps,
         })
