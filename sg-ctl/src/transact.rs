@@ -2,14 +2,15 @@
 //!
 //! The next generation is built beside the live one; then the store commits; then one word is flipped, which cannot
 //! reasonably fail. A crash in between leaves the store ahead of the kernel, which the revision in the kernel tells,
-//! and the next command that changes anything puts the store's state in force.
+//! and the next command puts the store's state in force before it does anything else: also one that only looks, and one
+//! that is refused (because, say, the store has already what the killed one was to add).
 
 use crate::{
     compile::{Image, compile},
     context::Context,
     device,
     error::{Refusal, Result},
-    kernel::{Host, links},
+    kernel::{BpfMap, Host, links},
     model::{Side, State},
     netns, ops,
     store::Snapshot,
@@ -86,11 +87,25 @@ impl Enforced {
             host.remove()?;
             return Ok(None);
         }
-        let in_step = host.cell(STATE_REVISION)? == snapshot.revision;
-        if in_step && host.owes_sweep()? {
-            host.sweep(&compile(&snapshot.state))?;
+        let mut enforced = Self { in_step: host.cell(STATE_REVISION)? == snapshot.revision, host };
+        if !enforced.in_step {
+            // A command that makes the policy smaller must work where the kernel has no room for this one.
+            match enforced.catch_up(snapshot) {
+                Ok(()) => enforced.in_step = true,
+                Err(error) => log::warn!("what the store says is not in force yet: {error:#}"),
+            }
+        } else if enforced.host.owes_sweep()? {
+            enforced.host.sweep(&compile(&snapshot.state))?;
         }
-        Ok(Some(Self { host, in_step }))
+        Ok(Some(enforced))
+    }
+
+    /// Puts in force what the store says.
+    fn catch_up(&self, snapshot: &Snapshot) -> Result<()> {
+        let image = compile(&snapshot.state);
+        self.host.go_live(self.host.build(&image)?, snapshot.revision)?;
+        self.settle(&image, &image);
+        Ok(())
     }
 
     /// Cleans up behind a flip from what the store had before. The new policy is in force whatever becomes of this, and
@@ -127,14 +142,41 @@ pub(crate) fn is_known(state: &State, eni: &str) -> bool {
     eni.parse().is_ok_and(|id| state.interfaces.get(&id).is_some_and(|eni| !eni.is_registered()))
 }
 
+/// The store's state, which is in force when this returns, as far as this user may see to it.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn read(ctx: &Context) -> Result<State> {
+    let snapshot = ctx.store.read()?;
+    if is_in_step(ctx, &snapshot) {
+        return Ok(snapshot.state);
+    }
+    match change(ctx, |_| Ok(())) {
+        Ok(changed) => Ok(changed.state),
+        Err(error) => {
+            log::warn!("what the store says is not in force: {error:#}");
+            Ok(snapshot.state)
+        }
+    }
+}
+
+/// Whether what is live was compiled from this revision of the store. True where nothing is live, or where that is not
+/// this user's to know. (A change by another command that is under way looks like one that was cut off: who takes the
+/// write lock then finds out.)
+fn is_in_step(ctx: &Context, snapshot: &Snapshot) -> bool {
+    let state = BpfMap::<u32, u64>::open(&ctx.bpffs.join("maps").join("STATE"));
+    let live = state.and_then(|state| Ok(state.get(&STATE_REVISION)?));
+    live.ok().flatten().is_none_or(|revision| revision == snapshot.revision)
+}
+
 /// The state as the next command would see it, the default VPC included.
 ///
 /// # Errors
 /// Where the store cannot be read.
 pub fn view(ctx: &Context) -> Result<State> {
-    let snapshot = ctx.store.read()?;
-    if ops::vpc::default_vpc(&snapshot.state).is_some() {
-        return Ok(snapshot.state);
+    let state = read(ctx)?;
+    if ops::vpc::default_vpc(&state).is_some() {
+        return Ok(state);
     }
     // The first use of a store makes its default VPC, so that its ids stay what they were shown as.
     Ok(change(ctx, |_| Ok(()))?.state)

@@ -21,7 +21,7 @@ use std::{
 use tempfile::TempDir;
 
 /// No command takes a tenth of this.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary under test.
 #[must_use]

@@ -45,6 +45,10 @@ pub fn remove(dir: &Path) -> Result<()> {
         if error.kind() != io::ErrorKind::ResourceBusy {
             return Err(error);
         }
+        if dir == Path::new(STANDARD) {
+            // Everybody's, even where it was given as --bpffs itself.
+            return Ok(());
+        }
         unmount(dir)?;
         fs::remove_dir(dir)
     });

@@ -62,7 +62,7 @@ impl Host {
         match fs::metadata(dir.join("clock")) {
             Ok(_) => {}
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                if !dir.join("maps").exists() {
+                if !dir.join("maps").exists() && !dir.join("interfaces").exists() {
                     return Ok(None);
                 }
             }

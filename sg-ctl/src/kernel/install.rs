@@ -37,11 +37,11 @@ impl Host {
         self.quiesce(live)?;
         let [mut sets, mut classes, mut tables] = self.ledgers()?;
         self.collect(&mut [&mut sets, &mut classes, &mut tables], live, &Image::default())?;
-        sets.begin();
-        classes.begin();
-        tables.begin();
-
         let generation = live + 1;
+        sets.begin(generation);
+        classes.begin(generation);
+        tables.begin(generation);
+
         let mut build = Build {
             sets,
             classes,

@@ -48,6 +48,7 @@ pub struct Ledger {
     free: Vec<u32>,
     touched: Vec<u32>,
     fresh: Vec<u32>,
+    disowned: Vec<u32>,
 }
 
 impl Ledger {
@@ -70,6 +71,7 @@ impl Ledger {
             free: Vec::new(),
             touched: Vec::new(),
             fresh: Vec::new(),
+            disowned: Vec::new(),
         };
         let used = ledger.map.get(&0)?.map_or(0, |entry| entry.stamps[0]) as u32;
         ledger.entries = ledger.map.head(used.max(ledger.reserved))?;
@@ -108,12 +110,18 @@ impl Ledger {
         Ok(())
     }
 
-    /// Begins to collect what a new generation refers to.
-    pub fn begin(&mut self) {
+    /// Begins to collect what a new generation refers to. A build that was cut off before its generation went live has
+    /// left stamps of the same number: they mean nothing any more.
+    pub fn begin(&mut self, generation: u64) {
         self.touched.clear();
         self.fresh.clear();
         self.by_hash.clear();
         self.free.clear();
+        self.disowned =
+            self.numbers().filter(|&number| refers(&self.entries[number as usize], generation)).collect();
+        for &number in &self.disowned {
+            self.entries[number as usize].stamps[(generation & 1) as usize] = 0;
+        }
         for number in self.numbers() {
             match self.hash_of(number) {
                 Some(hash) => {
@@ -185,6 +193,7 @@ impl Ledger {
     /// # Errors
     /// Where the ledger cannot be written.
     pub fn finish(&mut self) -> Result<()> {
+        self.touched.append(&mut self.disowned);
         self.touched.sort_unstable();
         self.touched.dedup();
         let done: Vec<_> =

@@ -6,7 +6,7 @@ use crate::{
     error::Result,
     kernel::Host,
     model::{Attachment, EniId, Interface, State},
-    ops,
+    ops, transact,
 };
 use sg_common::{
     Direction,
@@ -24,7 +24,7 @@ use std::{
 /// # Errors
 /// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
 pub fn conntrack(ctx: &Context, filter: &FlowFilter) -> Result<Flows> {
-    let state = ctx.store.read()?.state;
+    let state = transact::read(ctx)?;
     let wanted: Option<EniId> = filter
         .interface
         .as_deref()

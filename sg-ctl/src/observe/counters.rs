@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     kernel::{Host, processors},
     model::{EniId, Interface},
-    ops,
+    ops, transact,
 };
 use sg_common::{
     Direction,
@@ -21,7 +21,7 @@ use sg_common::{
 /// # Errors
 /// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
 pub fn counters(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
-    let state = ctx.store.read()?.state;
+    let state = transact::read(ctx)?;
     let wanted: Option<EniId> =
         interface.map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name)).transpose()?;
     let host = Host::open(&ctx.bpffs)?;

@@ -7,6 +7,7 @@ use crate::{
     error::Result,
     kernel::{BpfMap, Host, Plain, links},
     model::{Attachment, Interface, Mode, Side},
+    transact,
 };
 use sg_common::{SCHEMA_VERSION, policy::STATE_GENERATION};
 use std::io;
@@ -16,7 +17,7 @@ use std::io;
 /// # Errors
 /// Where store or kernel cannot be read.
 pub fn status(ctx: &Context) -> Result<Status> {
-    let state = ctx.store.read()?.state;
+    let state = transact::read(ctx)?;
     let host = Host::open(&ctx.bpffs)?;
     let generation = host.as_ref().map_or(Ok(0), |host| host.cell(STATE_GENERATION))?;
     let mut interfaces: Vec<_> =

@@ -1,0 +1,381 @@
+//! What the kernel enforces, read back out of its maps: held against a fresh compilation of the store.
+//!
+//! Numbers of port sets, classes and tables are the installer's own business. What is read here has none: it is what the
+//! datapath would find by following them. The maps are opened by their pins and without the host's lock, so that a test
+//! can look while, or right after, a command is cut off.
+#![expect(clippy::unwrap_used, reason = "test support: a failure should stop the test where it happens")]
+
+use crate::ctl::Ctl;
+use sg_common::{
+    limits::MAX_INTERFACES,
+    policy::{
+        self, AddressKey4, AddressKey6, CLASS_NONE, Class, INLINE_LOCALS, LocalKey, Lookup, PORT_WORDS,
+        PORTS_ALL, PORTS_NONE, Policy, PortSet, PrefixKey4, PrefixKey6, TABLE_NONE, policy_row,
+    },
+};
+use sg_ctl::{
+    compile::{Image, InterfacePolicy, Net, Permission, Ports, Table, compile},
+    kernel::{BpfMap, Plain},
+    store::{self, Snapshot},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+/// What one interface is judged by, as far as the kernel knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// `[family][direction]`
+    pub tables: [[Table; 2]; 2],
+    /// `[family][TCP, UDP]`
+    pub open_in: [[Ports; 2]; 2],
+    /// `[family][TCP, UDP]`
+    pub open_out: [[Ports; 2]; 2],
+    /// Its own addresses.
+    pub locals: BTreeSet<IpAddr>,
+    /// Bits of [`Policy::flags`] that are switches.
+    pub switches: u32,
+    /// Established TCP, UDP, UDP streams, in seconds.
+    pub timeouts: [u32; 3],
+}
+
+impl From<&InterfacePolicy> for Judgement {
+    fn from(compiled: &InterfacePolicy) -> Self {
+        let options = &compiled.options;
+        let switches = [
+            (!options.no_source_dest_check, policy::CHECK_SOURCE),
+            (!options.no_exempt_dhcp, policy::EXEMPT_DHCP),
+            (options.require_icmp_rules, policy::REQUIRE_ICMP_RULES),
+            (options.non_ip_pass, policy::PASS_NON_IP),
+        ];
+        let timeouts = &compiled.timeouts;
+        Self {
+            tables: compiled.tables.clone(),
+            open_in: compiled.open_in.clone(),
+            open_out: compiled.open_out.clone(),
+            locals: compiled.locals.iter().copied().collect(),
+            switches: switches.iter().filter(|(set, _)| *set).map(|(_, bit)| bit).sum(),
+            timeouts: [timeouts.tcp_established, timeouts.udp, timeouts.udp_stream],
+        }
+    }
+}
+
+/// All interfaces of a host, by slot.
+pub type Judgements = BTreeMap<u16, Judgement>;
+
+/// What a compiled image would have the kernel judge by.
+#[must_use]
+pub fn judgements(image: &Image) -> Judgements {
+    image.policies.iter().map(|(slot, compiled)| (*slot, compiled.into())).collect()
+}
+
+/// The policy maps as they were at one moment, and what of them the live generation reaches.
+pub struct Enforced {
+    /// What every interface is judged by.
+    pub judgements: Judgements,
+    generation: u64,
+    cells: Vec<u64>,
+    contents: Contents,
+    reached: Reached,
+    dir: PathBuf,
+}
+
+/// Maps whose entries refer to each other by number.
+struct Contents {
+    classes: BpfMap<u32, Class>,
+    port_sets: BpfMap<u32, PortSet>,
+    /// By family and table: what is looked up, and its class.
+    addresses: [BTreeMap<u32, Vec<(Net, u32)>>; 2],
+    prefixes: [BTreeMap<u32, Vec<(Net, u32)>>; 2],
+    locals: BTreeMap<u32, BTreeSet<[u32; 4]>>,
+}
+
+/// Numbers that the live generation refers to.
+#[derive(Default)]
+struct Reached {
+    sets: BTreeSet<u32>,
+    classes: BTreeSet<u32>,
+    tables: [BTreeSet<u32>; 2],
+}
+
+fn open<K: Plain, V: Plain>(dir: &Path, name: &str) -> BpfMap<K, V> {
+    BpfMap::open(&dir.join("maps").join(name)).unwrap_or_else(|error| panic!("{name}: {error:#}"))
+}
+
+fn all<K: Plain + Ord, V: Plain>(dir: &Path, name: &str) -> BTreeMap<K, V> {
+    let mut found = BTreeMap::new();
+    open::<K, V>(dir, name).for_each(|key, value| _ = found.insert(*key, *value)).unwrap();
+    found
+}
+
+/// The address whose words those are, as they stand in packets.
+fn address(words: &[u32]) -> IpAddr {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    match <[u8; 4]>::try_from(&*bytes) {
+        Ok(v4) => v4.into(),
+        Err(_) => <[u8; 16]>::try_from(bytes).unwrap().into(),
+    }
+}
+
+impl Contents {
+    fn read(dir: &Path) -> Self {
+        type Tables = BTreeMap<u32, Vec<(Net, u32)>>;
+        fn sorted(entries: impl Iterator<Item = (u32, Net, u32)>) -> Tables {
+            let mut tables = Tables::new();
+            entries.for_each(|(table, net, class)| tables.entry(table).or_default().push((net, class)));
+            tables.values_mut().for_each(|entries| entries.sort());
+            tables
+        }
+        let v4 = all::<AddressKey4, u32>(dir, "ADDRESSES4").into_iter();
+        let v6 = all::<AddressKey6, u32>(dir, "ADDRESSES6").into_iter();
+        let addresses = [
+            sorted(v4.map(|(key, class)| (key.table, Net::host(address(&[key.address])), class))),
+            sorted(v6.map(|(key, class)| (key.table, Net::host(address(&key.address)), class))),
+        ];
+        let net = |bits: u32, words: &[u32]| Net::new(address(words), u8::try_from(bits - 32).unwrap());
+        let v4 = all::<PrefixKey4, u32>(dir, "PREFIXES4").into_iter();
+        let v6 = all::<PrefixKey6, u32>(dir, "PREFIXES6").into_iter();
+        let prefixes = [
+            sorted(v4.map(|(key, class)| (key.at.table, net(key.bits, &[key.at.address]), class))),
+            sorted(v6.map(|(key, class)| (key.at.table, net(key.bits, &key.at.address), class))),
+        ];
+        let mut locals = BTreeMap::<u32, BTreeSet<[u32; 4]>>::new();
+        for key in all::<LocalKey, u32>(dir, "LOCALS").into_keys() {
+            locals.entry(key.row).or_default().insert(key.address);
+        }
+        Self { classes: open(dir, "CLASSES"), port_sets: open(dir, "PORT_SETS"), addresses, prefixes, locals }
+    }
+
+    fn ports(&self, number: u32, reached: &mut Reached) -> Ports {
+        match number {
+            PORTS_NONE => return Ports::NONE,
+            PORTS_ALL => return Ports::all(),
+            _ => reached.sets.insert(number),
+        };
+        let bits: PortSet = self.port_sets.get(&number).unwrap().unwrap_or([0; PORT_WORDS]);
+        let mut ports = Ports::NONE;
+        let mut from = None;
+        for port in 0..=u16::MAX {
+            match (bits[usize::from(port >> 6)] >> (port & 63) & 1 != 0, from) {
+                (true, None) => from = Some(port),
+                (false, Some(first)) => {
+                    ports.add(&Ports::range(first, port - 1));
+                    from = None;
+                }
+                _ => {}
+            }
+        }
+        if let Some(first) = from {
+            ports.add(&Ports::range(first, u16::MAX));
+        }
+        ports
+    }
+
+    fn permission(&self, number: u32, reached: &mut Reached) -> Permission {
+        if number == CLASS_NONE {
+            return Permission::default();
+        }
+        reached.classes.insert(number);
+        let class = self.classes.get(&number).unwrap().unwrap_or_default();
+        Permission {
+            tcp: self.ports(class.tcp, reached),
+            udp: self.ports(class.udp, reached),
+            icmp: self.ports(class.icmp, reached),
+            protocols: class.protocols,
+        }
+    }
+
+    fn table(&self, family: usize, lookup: &Lookup, reached: &mut Reached) -> Table {
+        let mut entries = |map: &BTreeMap<u32, Vec<(Net, u32)>>, holds: u32| -> Vec<(Net, Permission)> {
+            let found = map.get(&lookup.table).map_or(&[][..], Vec::as_slice);
+            let is_seen = lookup.holds & holds != 0;
+            assert_eq!(is_seen, !found.is_empty(), "table {} of family {family}", lookup.table);
+            found.iter().map(|(net, class)| (*net, self.permission(*class, reached))).collect()
+        };
+        let addresses = entries(&self.addresses[family], policy::HAS_ADDRESSES);
+        let prefixes = entries(&self.prefixes[family], policy::HAS_PREFIXES);
+        if lookup.table != TABLE_NONE {
+            reached.tables[family].insert(lookup.table);
+        }
+        Table { world: self.permission(lookup.world, reached), addresses, prefixes }
+    }
+
+    fn locals(&self, index: u32, row: &Policy) -> BTreeSet<IpAddr> {
+        let further = self.locals.get(&index).cloned().unwrap_or_default();
+        // IPv4 stands in the first word. Families are told apart by the flag; no test uses IPv6 addresses of that form.
+        let (v4, v6): (Vec<[u32; 4]>, Vec<[u32; 4]>) =
+            further.iter().copied().partition(|words| words[1..] == [0; 3]);
+        for (more, flag) in [(&v4, policy::MORE_LOCALS_V4), (&v6, policy::MORE_LOCALS_V6)] {
+            assert_eq!(row.flags & flag != 0, !more.is_empty(), "locals of row {index}");
+        }
+        let inline4 = row.locals_v4.iter().filter(|word| **word != 0).map(|word| address(&[*word]));
+        let inline6 = row.locals_v6.iter().filter(|words| **words != [0; 4]).map(|words| address(words));
+        let locals: BTreeSet<IpAddr> = inline4
+            .chain(inline6)
+            .chain(v4.iter().map(|words| address(&words[..1])))
+            .chain(v6.iter().map(|words| address(&words[..])))
+            .collect();
+        assert!(further.is_empty() || locals.len() > INLINE_LOCALS, "locals of row {index}: {locals:?}");
+        locals
+    }
+
+    fn judgement(&self, index: u32, row: &Policy, reached: &mut Reached) -> Judgement {
+        let switches =
+            policy::CHECK_SOURCE | policy::EXEMPT_DHCP | policy::REQUIRE_ICMP_RULES | policy::PASS_NON_IP;
+        Judgement {
+            tables: [0, 1].map(|family| {
+                [0, 1].map(|direction| self.table(family, &row.lookup[family][direction], reached))
+            }),
+            open_in: row.open_in.map(|sets| sets.map(|number| self.ports(number, reached))),
+            open_out: row.open_out.map(|sets| sets.map(|number| self.ports(number, reached))),
+            locals: self.locals(index, row),
+            switches: row.flags & switches,
+            timeouts: [row.tcp_established, row.udp, row.udp_stream],
+        }
+    }
+}
+
+impl Enforced {
+    /// Reads the maps pinned below a host's `--bpffs`; `None` where there is no finished host.
+    #[must_use]
+    pub fn read(dir: &Path) -> Option<Self> {
+        if !dir.join("clock").exists() {
+            return None;
+        }
+        let cells = open::<u32, u64>(dir, "STATE").head(policy::STATE_CELLS).unwrap();
+        let generation = cells[policy::STATE_GENERATION as usize];
+        let rows = open::<u32, Policy>(dir, "POLICIES").head(policy::POLICY_ROWS).unwrap();
+        let contents = Contents::read(dir);
+        let mut reached = Reached::default();
+        let mut judgements = Judgements::new();
+        for slot in 0..MAX_INTERFACES {
+            let index = policy_row(generation, slot);
+            let row = &rows[index as usize];
+            // Generation 0 is no policy at all, whatever its rows hold.
+            if generation != 0 && row.flags & policy::POLICY_PRESENT != 0 {
+                let judgement = contents.judgement(index, row, &mut reached);
+                judgements.insert(u16::try_from(slot).unwrap(), judgement);
+            }
+        }
+        Some(Self { judgements, generation, cells, contents, reached, dir: dir.to_path_buf() })
+    }
+
+    /// What no generation refers to and is there all the same: nothing, once a change has cleaned up behind itself.
+    #[must_use]
+    pub fn garbage(&self) -> Vec<String> {
+        let mut garbage = Vec::new();
+        let cell = |index: u32| self.cells[index as usize];
+        for (what, owed) in [
+            ("a grace period", cell(policy::STATE_QUIESCENT) != self.generation),
+            ("a sweep", cell(policy::STATE_SWEPT) != self.generation),
+        ] {
+            if owed {
+                garbage.push(format!("{what} is owed: {:?}", self.cells));
+            }
+        }
+        let tables: BTreeSet<u32> = self.reached.tables.iter().flatten().copied().collect();
+        for (what, name, reached) in [
+            ("port sets", "LEDGER_SETS", &self.reached.sets),
+            ("classes", "LEDGER_CLASSES", &self.reached.classes),
+            ("address tables", "LEDGER_TABLES", &tables),
+        ] {
+            let booked = self.booked(name);
+            compare(&mut garbage, &format!("{what} that are booked"), &booked, reached);
+        }
+        for family in 0..2 {
+            let maps = [&self.contents.addresses[family], &self.contents.prefixes[family]];
+            let filled: BTreeSet<u32> = maps.iter().flat_map(|map| map.keys().copied()).collect();
+            let reached = &self.reached.tables[family];
+            compare(&mut garbage, &format!("tables of family {family} that are filled"), &filled, reached);
+        }
+        let (first, end) = (policy_row(self.generation, 0), policy_row(self.generation, MAX_INTERFACES));
+        for row in self.contents.locals.keys().filter(|row| (first..end).contains(row)) {
+            if !self.judgements.contains_key(&u16::try_from(row - first).unwrap()) {
+                garbage.push(format!("locals of the empty row {row}"));
+            }
+        }
+        garbage
+    }
+
+    /// Numbers that a ledger has given out; each must be finished and bear the live generation's stamp.
+    fn booked(&self, name: &str) -> BTreeSet<u32> {
+        // As `sg_ctl::kernel`'s ledger lays them out: two words of hash, a stamp for each parity.
+        let map: BpfMap<u32, [u64; 4]> = open(&self.dir, name);
+        let used = u32::try_from(map.get(&0).unwrap().unwrap_or_default()[2]).unwrap();
+        let entries = map.head(used.max(1)).unwrap();
+        let booked = (0..).zip(entries).skip(1).filter(|(_, entry)| *entry != [0; 4]);
+        booked
+            .map(|(number, [hash, more, even, odd])| {
+                let stamp = if self.generation & 1 == 0 { even } else { odd };
+                assert_ne!([hash, more], [0, 0], "{name}: {number} was never finished");
+                assert_eq!(stamp, self.generation, "{name}: {number} is not the live generation's");
+                number
+            })
+            .collect()
+    }
+}
+
+fn compare<T: Debug + PartialEq>(into: &mut Vec<String>, what: &str, found: &T, expected: &T) {
+    if found != expected {
+        into.push(format!("{what}: {found:?}, and the live generation refers to {expected:?}"));
+    }
+}
+
+/// How far a look goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What is enforced is what the store says, and what is pinned is whole.
+    Agreement,
+    /// And nothing is left over of anything before: what holds after a change of what is enforced.
+    Settled,
+}
+
+/// The store of a host.
+#[must_use]
+pub fn stored(ctl: &Ctl) -> Snapshot {
+    store::open(None, ctl.state_dir()).unwrap().read().unwrap()
+}
+
+/// Holds the kernel of a host against its store: maps, revision and pins. Returns what the store says.
+#[track_caller]
+pub fn agree(ctl: &Ctl, look: Look) -> Snapshot {
+    let snapshot = stored(ctl);
+    let enis: Vec<String> = snapshot.state.attached().map(|(eni, _)| eni.id.to_string()).collect();
+    let Some(enforced) = Enforced::read(ctl.bpffs()) else {
+        assert!(enis.is_empty(), "the store has {enis:?}, and nothing is pinned");
+        // The first attach that is cut off first of all leaves an empty directory, which the next one takes.
+        let left: Vec<_> = ctl.pins().into_iter().filter(|path| path != ctl.bpffs()).collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "nothing is attached");
+        return snapshot;
+    };
+    assert!(!enis.is_empty(), "nothing is attached, and the host is still there");
+    assert_eq!(
+        enforced.judgements,
+        judgements(&compile(&snapshot.state)),
+        "the kernel, and the store compiled"
+    );
+    let revision = enforced.cells[policy::STATE_REVISION as usize];
+    assert_eq!(revision, snapshot.revision, "the kernel's revision, and the store's");
+    assert_eq!(ctl.pins(), pins(ctl.bpffs(), &enis), "what is pinned, and what should be");
+    if look == Look::Settled {
+        assert_eq!(enforced.garbage(), Vec::<String>::new(), "left over");
+    }
+    snapshot
+}
+
+/// Everything that is pinned for a host with these interfaces.
+fn pins(dir: &Path, enis: &[String]) -> Vec<PathBuf> {
+    use sg_ctl::kernel::object::{FLOW_MAPS, POLICY_MAPS};
+    let ledgers = ["LEDGER_SETS", "LEDGER_CLASSES", "LEDGER_TABLES"];
+    let maps = POLICY_MAPS.iter().chain(FLOW_MAPS).chain(&ledgers).map(|name| format!("maps/{name}"));
+    let links =
+        enis.iter().flat_map(|eni| ["", "/receive", "/send"].map(|pin| format!("interfaces/{eni}{pin}")));
+    let directories = ["maps", "interfaces", "clock"].map(str::to_owned);
+    let mut pins: Vec<PathBuf> =
+        maps.chain(links).chain(directories).map(|name| dir.join(name)).chain([dir.to_path_buf()]).collect();
+    pins.sort();
+    pins
+}
