@@ -15,8 +15,8 @@ use sg_common::{
     limits::MAX_INTERFACES,
     policy::{
         self, AddressKey4, AddressKey6, CLASS_NONE, Class, LocalKey, Lookup, PORTS_ALL, PORTS_NONE, Policy,
-        PrefixKey4, PrefixKey6, STATE_GENERATION, STATE_QUIESCENT, STATE_REVISION, STATE_SWEPT, TABLE_NONE,
-        policy_row,
+        PrefixKey4, PrefixKey6, REVISION_NONE, STATE_GENERATION, STATE_QUIESCENT, STATE_REVISION,
+        STATE_SWEPT, TABLE_NONE, policy_row,
     },
 };
 use std::{collections::HashMap, net::IpAddr};
@@ -64,8 +64,10 @@ impl Host {
     /// # Errors
     /// Where the kernel refuses the write, in which case the old generation stays.
     pub fn go_live(&self, prepared: Prepared, revision: u64) -> Result<()> {
+        // From here to the end the host is in step with no store: after whoever is cut off in between, even before a
+        // commit, the next command builds anew.
+        self.state.set(&STATE_REVISION, &REVISION_NONE).context("cannot write the revision")?;
         self.state.set(&STATE_GENERATION, &prepared.generation).context("cannot put the policy in force")?;
-        // Last: whoever is cut off in between finds the host out of step, and builds anew.
         self.state.set(&STATE_REVISION, &revision).context("cannot write the revision")
     }
 
