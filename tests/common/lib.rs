@@ -3,8 +3,8 @@
 pub mod bench;
 pub mod ctl;
 pub mod differential;
-pub mod frames;
 pub mod enforced;
+pub mod frames;
 pub mod model;
 pub mod net;
 pub mod packet;

@@ -64,6 +64,7 @@ const FILE_CHANGES: &[(libc::c_long, &str)] = &[
 ];
 
 /// Runs a command until right before its `at`-th call that changes something, counted from 1, and kills it there.
+#[expect(clippy::zombie_processes, reason = "a tracer waits by waitpid(2), and does so below")]
 pub fn cut_off(command: &mut Command, at: usize) -> Traced {
     let shown = format!("{command:?}");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
