@@ -155,3 +155,21 @@ fn a59_to_a69_what_modify_and_describe_refuse_changes_nothing() {
         assert_eq!(refused.code, code, "`sg-ctl {line}`: {}", refused.message);
     }
 }
+
+#[test]
+fn t32_narrowing_a_rule_counts_those_alone_whom_it_shut_out() {
+    let lab = Lab::attached(&[]);
+    lab.ctl.json("prefix-list create offices --family ipv4 --max-entries 5 --entry 203.0.113.0/24");
+    let by_list = add(&lab, "ingress --protocol tcp --port 2222 --prefix-list offices");
+    let by_cidr = add(&lab, "ingress --protocol tcp --port 22 --cidr 203.0.113.0/24");
+    let mut sessions: Vec<_> = [(V4.admin, 22), (V4.other, 22), (V4.admin, 2222), (V4.other, 2222)]
+        .map(|(from, port)| lab.connect(from, V4.host, port))
+        .into();
+    let narrowed = lab.ctl.json(&format!("rule modify {by_cidr} --cidr 203.0.113.1/32 --report"));
+    assert_eq!(narrowed["surviving_flows"], 1, "the other client's alone");
+    let described = lab.ctl.json(&format!("rule modify {by_cidr} --description admin --report"));
+    assert_eq!(described["surviving_flows"], 0, "nothing was shut out by that");
+    let removed = lab.ctl.json(&format!("rule remove web {by_list} --report"));
+    assert_eq!(removed["surviving_flows"], 2, "all that the list admitted");
+    sessions.iter_mut().for_each(|session| session.goes_on());
+}

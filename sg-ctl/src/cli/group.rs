@@ -49,11 +49,11 @@ pub struct Create {
     /// With the rules of a role in EC2's rule reference (docs/recipes.md)
     #[arg(long, value_name = "R", value_parser = recipe_names())]
     recipe: Option<String>,
-    /// Who connects, for a recipe: a CIDR or a group; may be repeated
-    #[arg(long = "from", value_name = "CIDR|G", requires = "recipe")]
+    /// Who connects, for a recipe: a CIDR, a prefix list by id, or a group; may be repeated
+    #[arg(long = "from", value_name = "CIDR|PL|G", requires = "recipe")]
     from: Vec<String>,
-    /// Who is connected to, for a recipe: a CIDR or a group; may be repeated
-    #[arg(long = "to", value_name = "CIDR|G", requires = "recipe")]
+    /// Who is connected to, for a recipe: a CIDR, a prefix list by id, or a group; may be repeated
+    #[arg(long = "to", value_name = "CIDR|PL|G", requires = "recipe")]
     to: Vec<String>,
     /// Port of a load balancer's listener, for a recipe [default: 80]; may be repeated
     // Hyphens, so that `-1` gets EC2's refusal.

@@ -213,14 +213,17 @@ fn protocols(traffic: Traffic) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{
-        self,
-        rule::{Content, add},
-        tag,
-        testing::{refused, state},
+    use crate::{
+        model::AddressFamily,
+        ops::{
+            self, prefix_list,
+            rule::{Content, add},
+            tag,
+            testing::{refused, state},
+        },
     };
 
-    /// `default`, and `web` with tags and rules of every kind of peer but a prefix list.
+    /// `default`, and `web` with tags and rules of every kind of peer.
     fn fixture() -> (State, GroupId) {
         let (mut state, _) = state();
         let create = ops::group::Create {
@@ -230,7 +233,15 @@ mod tests {
         let web = ops::group::create(&mut state, &create).unwrap();
         let content = Content::tcp("80-90").with_cidr("10.0.0.0/8").with_cidr("2001:db8::/32");
         add(&mut state, "web", &content).unwrap();
-        add(&mut state, "web", &Content::tcp("22").with_group("default")).unwrap();
+        let offices = prefix_list::Create {
+            name: "offices".to_owned(),
+            family: AddressFamily::Ipv4,
+            max_entries: "5".to_owned(),
+            entries: Vec::new(),
+            tags: Vec::new(),
+        };
+        prefix_list::create(&mut state, &offices).unwrap();
+        add(&mut state, "web", &Content::tcp("22").with_group("default").with_list("offices")).unwrap();
         (state, web)
     }
 
@@ -262,6 +273,7 @@ mod tests {
             ("ip-permission.to-port=90", true),
             ("ip-permission.protocol=tcp", true),
             ("ip-permission.protocol=6", true),
+            ("ip-permission.prefix-list-id=pl-*", true),
             (&*vpc, false),
             (&*names_default, false),
             ("owner-id=000000000000", false),
@@ -285,7 +297,7 @@ mod tests {
             "vpc-id=vpc-12345678",
             "ip-permission.cidr=0.0.0.0/0",
             "ip-permission.from-port=90",
-            "ip-permission.prefix-list-id=*",
+            "egress.ip-permission.prefix-list-id=*",
             "ip-permission.protocol=17",
             "egress.ip-permission.from-port=*",
             "egress.ip-permission.protocol=tcp",

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::{Refusal, Result},
-    model::{Direction, GroupId, State},
+    model::{Direction, GroupId, PrefixListId, State},
 };
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -17,9 +17,9 @@ use std::net::IpAddr;
 pub struct Given {
     /// `--recipe`
     pub recipe: String,
-    /// `--from`: CIDRs and groups.
+    /// `--from`: CIDRs, prefix lists by id, groups.
     pub from: Vec<String>,
-    /// `--to`: CIDRs and groups.
+    /// `--to`: the same.
     pub to: Vec<String>,
     /// `--port`
     pub ports: Vec<String>,
@@ -89,8 +89,9 @@ fn read(state: &State, group: GroupId, recipe: &Recipe, line: &Line, given: &Giv
     if peers.is_empty() {
         return Ok(Vec::new());
     }
-    let (cidrs, source_groups): (Vec<String>, Vec<String>) =
-        peers.into_iter().partition(|peer| is_cidr(peer));
+    let (cidrs, named): (Vec<String>, Vec<String>) = peers.into_iter().partition(|peer| is_cidr(peer));
+    let (prefix_lists, source_groups): (Vec<String>, Vec<String>) =
+        named.into_iter().partition(|peer| PrefixListId::is_meant_by(peer));
     let content = |protocol: &str| Content {
         direction: line.direction,
         protocol: protocol.to_owned(),
@@ -98,7 +99,7 @@ fn read(state: &State, group: GroupId, recipe: &Recipe, line: &Line, given: &Giv
         icmp_type: None,
         icmp_code: None,
         cidrs: cidrs.clone(),
-        prefix_lists: Vec::new(),
+        prefix_lists: prefix_lists.clone(),
         source_groups: source_groups.clone(),
         description: None,
     };
@@ -119,7 +120,7 @@ fn read(state: &State, group: GroupId, recipe: &Recipe, line: &Line, given: &Giv
     })
 }
 
-/// Whose traffic a line means, as CIDRs and groups.
+/// Whose traffic a line means, as CIDRs, ids of prefix lists, and groups.
 fn peers(state: &State, group: GroupId, recipe: &Recipe, line: &Line, given: &Given) -> Result<Vec<String>> {
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
     match line.peers {

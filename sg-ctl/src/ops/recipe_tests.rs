@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::{
-    model::{Tags, Vpc, VpcId},
-    ops::testing::{group, refused, state},
+    model::{AddressFamily, Tags, Vpc, VpcId},
+    ops::{
+        prefix_list,
+        testing::{group, refused, state},
+    },
 };
 
 /// The outbound rules that a group is born with.
@@ -206,6 +209,26 @@ fn r26_from_the_web_tier_to_the_databases() {
         &["egress tcp 1433 1433 clients", "egress tcp 3306 3306 clients"],
     );
     refuses("database-client", "MissingParameter: The recipe 'database-client' needs --to");
+}
+
+#[test]
+fn r18_the_clients_may_be_a_prefix_list() {
+    let (mut state, _) = state();
+    let offices = prefix_list::Create {
+        name: "offices".to_owned(),
+        family: AddressFamily::Ipv4,
+        max_entries: "5".to_owned(),
+        entries: Vec::new(),
+        tags: Vec::new(),
+    };
+    let list = prefix_list::create(&mut state, &offices).unwrap();
+    let line = format!("nfs --from {list} --from 10.0.0.0/8 --from default");
+    let id = create(&mut state, &group::Create::new("made", "test"), &given(&line)).unwrap();
+    let rule = |peer: &str| format!("ingress tcp 2049 2049 {peer}");
+    for peer in [list.to_string().as_str(), "10.0.0.0/8", "default"] {
+        assert!(said(&state, id).contains(&rule(peer)), "{peer}");
+    }
+    refuses("nfs --from pl-12345678", "InvalidPrefixListID.NotFound: ");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::model::Direction::{self, Egress, Ingress};
 pub struct Recipe {
     /// As it is typed.
     pub name: &'static str,
-    /// What it is for, with the rows of the reference.
+    /// What it is for.
     pub about: &'static str,
     /// Whom `--from` means.
     pub from: From,
@@ -97,84 +97,92 @@ const fn outward(traffic: Traffic, peers: Peers) -> Line {
 /// "Fragmentation needed", which path MTU discovery waits for.
 const FRAGMENTATION_NEEDED: Traffic = Traffic::Icmp("3", "4");
 
-/// All recipes.
+/// All recipes, in the order of the rows of the reference that they are.
 pub const RECIPES: &[Recipe] = &[
+    //
     Recipe {
         name: "web",
-        about: "A web server, for everybody (R-1 to R-4)",
+        about: "A web server, for everybody",
         from: From::Unused,
         to: To::Unused,
         lines: &[inward(Traffic::Tcp("80"), Peers::World), inward(Traffic::Tcp("443"), Peers::World)],
     },
-    database("database-mssql", "SQL Server, for --from (R-5)", &[inward(Traffic::Tcp("1433"), Peers::From)]),
-    database(
-        "database-mysql",
-        "MySQL or Aurora, for --from (R-6)",
-        &[inward(Traffic::Tcp("3306"), Peers::From)],
-    ),
-    database("database-redshift", "Redshift, for --from (R-7)", &[inward(Traffic::Tcp("5439"), Peers::From)]),
-    database(
-        "database-postgres",
-        "PostgreSQL, for --from (R-8)",
-        &[inward(Traffic::Tcp("5432"), Peers::From)],
-    ),
-    database("database-oracle", "Oracle, for --from (R-9)", &[inward(Traffic::Tcp("1521"), Peers::From)]),
+    //
+    database("database-mssql", "SQL Server, for --from", &[inward(Traffic::Tcp("1433"), Peers::From)]),
+    //
+    database("database-mysql", "MySQL or Aurora, for --from", &[inward(Traffic::Tcp("3306"), Peers::From)]),
+    //
+    database("database-redshift", "Redshift, for --from", &[inward(Traffic::Tcp("5439"), Peers::From)]),
+    //
+    database("database-postgres", "PostgreSQL, for --from", &[inward(Traffic::Tcp("5432"), Peers::From)]),
+    //
+    database("database-oracle", "Oracle, for --from", &[inward(Traffic::Tcp("1521"), Peers::From)]),
+    //
     Recipe {
         name: "outbound-web",
-        about: "Nothing outward but HTTP and HTTPS, for updates (R-10)",
+        about: "Nothing outward but HTTP and HTTPS, for updates",
         from: From::Unused,
         to: To::Unused,
         lines: &[outward(Traffic::Tcp("80"), Peers::World), outward(Traffic::Tcp("443"), Peers::World)],
     },
+    //
     from_here(
         "ssh-from-here",
-        "SSH from your own address, or --from (R-11)",
+        "SSH from your own address, or --from",
         &[inward(Traffic::Tcp("22"), Peers::From)],
     ),
+    //
     from_here(
         "rdp-from-here",
-        "RDP from your own address, or --from (R-12)",
+        "RDP from your own address, or --from",
         &[inward(Traffic::Tcp("3389"), Peers::From)],
     ),
+    //
     Recipe {
         name: "same-group",
-        about: "Everything among the members (R-13)",
+        about: "Everything among the members",
         from: From::Unused,
         to: To::Unused,
         lines: &[inward(Traffic::All, Peers::Itself)],
     },
+    //
     from_here(
         "ping",
-        "Ping from your own address, or --from (R-14)",
+        "Ping from your own address, or --from",
         &[inward(Traffic::Icmp("8", "-1"), Peers::From)],
     ),
+    //
     from_here(
         "ping-ipv6",
-        "Ping over IPv6 from your own address, or --from (R-15)",
+        "Ping over IPv6 from your own address, or --from",
         &[inward(Traffic::Icmpv6("128", "0"), Peers::From)],
     ),
+    //
     Recipe {
         name: "dns-server",
-        about: "A DNS server, for --from (R-16, R-17)",
+        about: "A DNS server, for --from",
         from: From::Needed,
         to: To::Unused,
         lines: &[inward(Traffic::Tcp("53"), Peers::From), inward(Traffic::Udp("53"), Peers::From)],
     },
+    //
     Recipe {
         name: "nfs",
-        about: "NFS, as of an EFS mount target, for --from (R-18)",
+        about: "NFS, as of an EFS mount target, for --from",
         from: From::Needed,
         to: To::Unused,
         lines: &[inward(Traffic::Tcp("2049"), Peers::From)],
     },
+    //
     from_here(
         "nfs-client",
-        "A client of EFS, by SSH from your own address, or --from (R-19)",
+        "A client of EFS, by SSH from your own address, or --from",
         &[inward(Traffic::Tcp("22"), Peers::From)],
     ),
+    //
     Recipe {
         name: "load-balancer",
-        about: "A load balancer for everybody on --port, outward to --to only (R-20, R-22, R-24)",
+        about: "A load balancer for everybody on --port, outward to --to only",
         from: From::Unused,
         to: To::Optional,
         lines: &[
@@ -183,9 +191,10 @@ pub const RECIPES: &[Recipe] = &[
             outward(Traffic::Listener, Peers::To),
         ],
     },
+    //
     Recipe {
         name: "internal-load-balancer",
-        about: "A load balancer for the VPC, or --from, on --port, outward to --to only (R-21, R-22, R-24)",
+        about: "A load balancer for the VPC, or --from, on --port, outward to --to only",
         from: From::OrVpc,
         to: To::Optional,
         lines: &[
@@ -194,23 +203,26 @@ pub const RECIPES: &[Recipe] = &[
             outward(Traffic::Listener, Peers::To),
         ],
     },
+    //
     Recipe {
         name: "load-balanced",
-        about: "An instance behind the load balancer --from, on --port (R-23, R-24)",
+        about: "An instance behind the load balancer --from, on --port",
         from: From::Needed,
         to: To::Unused,
         lines: &[inward(Traffic::Listener, Peers::From), inward(FRAGMENTATION_NEEDED, Peers::From)],
     },
+    //
     Recipe {
         name: "peer-vpc",
-        about: "Everything from and to the group --from of a peered VPC, and nothing else outward (R-25)",
+        about: "Everything from and to the group --from of a peered VPC, and nothing else outward",
         from: From::Needed,
         to: To::Unused,
         lines: &[inward(Traffic::All, Peers::From), outward(Traffic::All, Peers::From)],
     },
+    //
     Recipe {
         name: "database-client",
-        about: "Nothing outward but SQL Server and MySQL at --to (R-26)",
+        about: "Nothing outward but SQL Server and MySQL at --to",
         from: From::Unused,
         to: To::Needed,
         lines: &[outward(Traffic::Tcp("1433"), Peers::To), outward(Traffic::Tcp("3306"), Peers::To)],
