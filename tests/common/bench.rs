@@ -44,6 +44,8 @@ pub struct Bench {
     host: Option<Host>,
     clock: BpfMap<u32, u64>,
     processors: usize,
+    /// The kernel's own `CONFIG_HZ`, which the test clock does not follow.
+    pub kernel_hz: u32,
     image: Image,
     instances: Vec<Instance>,
     /// The desired state; takes effect with [`Bench::install`].
@@ -72,6 +74,7 @@ impl Bench {
         let name = format!("sg-b-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = PathBuf::from("/sys/fs/bpf").join(name);
         let host = Host::open_or_create(&dir).unwrap();
+        let kernel_hz = u32::try_from(host.cell(STATE_HZ).unwrap()).unwrap();
         host.state.set(&STATE_HZ, &u64::from(HZ)).unwrap();
         let clock = BpfMap::open(&dir.join("maps/CLOCK")).unwrap();
         let mut state = State::default();
@@ -81,6 +84,7 @@ impl Bench {
             host: Some(host),
             clock,
             processors: processors().unwrap(),
+            kernel_hz,
             image: Image::default(),
             instances: Vec::new(),
             state,

@@ -1,5 +1,6 @@
 //! `cargo xtask …`: everything a newcomer or CI does with this repository, one command each, set-up included.
 
+mod bench;
 mod build;
 mod demo;
 mod exec;
@@ -43,6 +44,12 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Measure what a packet costs (needs root, and a quiet machine for good figures)
+    Bench {
+        /// One section only
+        #[arg(value_enum)]
+        section: Option<bench::Section>,
+    },
     /// Show the product at work in two throw-away network namespaces (needs root)
     Demo,
 }
@@ -64,6 +71,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Check => test::check(&project),
         Task::Test { filter } => test::run(&project, &filter),
         Task::Fuzz { minutes, seed } => fuzz::run(&project, minutes, seed),
+        Task::Bench { section } => bench::run(&project, section),
         Task::Demo => demo::run(&project),
     }
 }

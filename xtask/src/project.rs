@@ -41,6 +41,11 @@ impl Project {
         self.target().join("ebpf/bpfel-unknown-none/release/sg-ebpf")
     }
 
+    /// The benchmark's own BPF programs, made with the others.
+    pub fn spread_object(&self) -> PathBuf {
+        self.target().join("ebpf/bpfel-unknown-none/release/sg-spread")
+    }
+
     /// The product.
     pub fn sg_ctl(&self) -> PathBuf {
         self.target().join("release/sg-ctl")

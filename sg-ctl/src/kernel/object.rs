@@ -88,6 +88,19 @@ fn second_shift(hz: u32) -> u32 {
 /// # Errors
 /// Where the kernel refuses a map, or a pinned one is of another version.
 pub fn open(constants: &Constants, maps: &Path, shared: &[&[&str]]) -> Result<Ebpf> {
+    open_sized(constants, maps, shared, &[])
+}
+
+/// The same, where these maps have room for so many entries.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_sized(
+    constants: &Constants,
+    maps: &Path,
+    shared: &[&[&str]],
+    sizes: &[(&str, u32)],
+) -> Result<Ebpf> {
     let paths: Vec<_> = shared.iter().copied().flatten().map(|name| (*name, maps.join(name))).collect();
     let (slot, hz, shift) = (u32::from(constants.slot), constants.hz, second_shift(constants.hz));
     let flags =
@@ -101,6 +114,9 @@ pub fn open(constants: &Constants, maps: &Path, shared: &[&[&str]]) -> Result<Eb
         .override_global("NO_LINK_LAYER", &flags[1], true)
         .override_global("VLAN_AWARE", &flags[2], true)
         .override_global("TEST_CLOCK", &flags[3], true);
+    for (name, entries) in sizes {
+        loader.map_max_entries(name, *entries);
+    }
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
