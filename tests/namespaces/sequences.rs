@@ -53,6 +53,11 @@ const CIDRS: [&str; 8] = [
     "2001:db8::/32",
     "2001:db8:7::7/128",
 ];
+/// Prefix lists, with entries that they may get: nested, and equal to what rules name as well.
+const LISTS: [(&str, &str, [&str; 4]); 2] = [
+    ("pl4", "ipv4", ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "0.0.0.0/0"]),
+    ("pl6", "ipv6", ["2001:db8::/32", "2001:db8:7::7/128", "2001:db8:7::/48", "::/0"]),
+];
 /// What is refused, whatever there is.
 const NONSENSE: [&str; 5] = [
     "rule add default ingress --protocol tcp --port 90-80 --cidr 10.0.0.0/8",
@@ -99,10 +104,22 @@ fn interface() -> impl Strategy<Value = &'static str> {
 fn rule() -> impl Strategy<Value = String> {
     let direction = select(&["ingress", "egress"]);
     let cidr = select(&CIDRS).prop_map(|cidr| format!("--cidr {cidr}"));
-    let peer = prop_oneof![3 => cidr, 1 => group().prop_map(|group| format!("--source-group {group}"))];
+    let list = select(&LISTS).prop_map(|(list, ..)| format!("--prefix-list {list}"));
+    let group_peer = group().prop_map(|group| format!("--source-group {group}"));
+    let peer = prop_oneof![4 => cidr, 1 => group_peer, 1 => list];
     (group(), direction, select(&TRAFFIC), vec(peer, 1..3)).prop_map(|(group, direction, traffic, peers)| {
         format!("{group} {direction} --protocol {traffic} {}", peers.join(" "))
     })
+}
+
+/// A change of a prefix list.
+fn list() -> impl Strategy<Value = String> {
+    let entry = (select(&LISTS), 0..4usize, select(&["add", "add", "remove"]));
+    let versions = (select(&LISTS), 1..4u32);
+    prop_oneof![
+        4 => entry.prop_map(|((list, _, entries), n, verb)| format!("prefix-list {verb} {list} {}", entries[n])),
+        1 => versions.prop_map(|((list, ..), version)| format!("prefix-list restore {list} --version {version}")),
+    ]
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -115,6 +132,7 @@ fn deed() -> impl Strategy<Value = Deed> {
             .prop_map(|(name, groups)| format!("interface set-groups {name} {}", groups.join(" "))),
         1 => (interface(), select(&["--udp 30", "--udp 60 --udp-stream 60", "--tcp-established 60"]))
             .prop_map(|(name, timeouts)| format!("interface set-timeouts {name} {timeouts}")),
+        4 => list(),
         1 => select(&NONSENSE).prop_map(str::to_owned),
         1 => interface().prop_map(|name| format!("detach {name}")),
         1 => (select(&INTERFACES), group())
@@ -155,6 +173,11 @@ impl World {
         for group in &GROUPS[..3] {
             lab.ctl.group(group, &[]);
         }
+        for (name, family, entries) in LISTS {
+            let line =
+                format!("prefix-list create {name} --family {family} --max-entries 3 --entry {}", entries[1]);
+            lab.ctl.json(&line);
+        }
         let first = stored(&lab.ctl).state;
         Self { lab, first, commands: 0, refused: 0 }
     }
@@ -179,7 +202,9 @@ impl World {
         let default = self.first.groups.values().find(|group| group.name == "default");
         let default = default.expect("the default group").id;
         let begun = change(&ctx, |state| {
-            (state.groups, state.rules) = (self.first.groups.clone(), self.first.rules.clone());
+            let first = self.first.clone();
+            (state.groups, state.rules) = (first.groups, first.rules);
+            state.prefix_lists = first.prefix_lists;
             for eni in state.interfaces.values_mut() {
                 eni.groups = vec![default];
                 let how = eni.attachment.as_mut().expect("attached");
