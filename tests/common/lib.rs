@@ -8,6 +8,7 @@ pub mod frames;
 pub mod model;
 pub mod net;
 pub mod packet;
+pub mod pty;
 pub mod rig;
 pub mod script;
 pub mod trace;

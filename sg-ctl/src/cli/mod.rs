@@ -10,12 +10,14 @@ mod prefix_list;
 mod progress;
 mod rule;
 mod run;
+mod shell;
 mod tag;
 
 use crate::{
     error::{Refusal, Result},
-    render::{Output, escape},
+    render::{self, Output, escape},
 };
+use clap::builder::styling::{AnsiColor, Style};
 use clap::{Parser, Subcommand};
 use serde_json::json;
 use std::{
@@ -23,6 +25,11 @@ use std::{
     path::PathBuf,
     process::ExitCode,
 };
+
+/// Of the word `error`.
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+/// Of the words `note` and `warning`.
+const ASIDE: Style = Style::new().bold();
 
 /// EC2 security groups, enforced on any Linux network interface.
 #[derive(Debug, Parser)]
@@ -88,12 +95,17 @@ enum Command {
     Conntrack(datapath::Conntrack),
     /// Keep what is enforced in step with the addresses that interfaces have, until stopped
     Agent,
+    /// Print a script that completes command lines in a shell
+    Completions(shell::Completions),
+    /// Write the manual pages into a directory
+    Man(shell::Man),
 }
 
 /// What `main` does: reads the command line, runs it, and turns the outcome into text and an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    render::look_at_stdout();
     log_to_stderr(cli.global.verbose, matches!(cli.command, Command::Agent));
     // An answer is written at once when it is complete: what fails prints no half of one.
     let mut answer = Vec::new();
@@ -137,12 +149,17 @@ fn print(answer: &[u8]) -> Result<()> {
 /// Tells the user something beside the answer.
 fn tell(kind: &str, message: &str) {
     // There is nobody to tell that stderr is gone.
-    let _ = writeln!(io::stderr(), "{kind}: {}", escape(message));
+    let _ = writeln!(anstream::stderr(), "{ASIDE}{kind}:{ASIDE:#} {}", escape(message));
 }
 
 /// One line on stderr, whatever the error holds.
 fn report(error: &anyhow::Error, output: Output) {
-    let _ = writeln!(io::stderr(), "{}", error_line(error, output));
+    let line = error_line(error, output);
+    // Colours go where stderr is no terminal, or `NO_COLOR` is set.
+    let _ = match line.strip_prefix("error:") {
+        Some(rest) => writeln!(anstream::stderr(), "{ERROR}error:{ERROR:#}{rest}"),
+        None => writeln!(io::stderr(), "{line}"),
+    };
 }
 
 fn error_line(error: &anyhow::Error, output: Output) -> String {

@@ -51,6 +51,8 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
             let filter = typed.filter()?;
             render::flows(out, output, &observe::conntrack(&context(&cli.global)?, &filter)?)?;
         }
+        Command::Completions(typed) => typed.write(out),
+        Command::Man(typed) => typed.write(out, output)?,
         Command::Agent => agent::run(&context(&cli.global)?)?,
     }
     Ok(())

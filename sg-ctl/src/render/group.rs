@@ -2,7 +2,7 @@
 
 use super::{
     Output, ec2, json, rule,
-    table::{Table, cut, escape},
+    table::{Table, escape},
 };
 use crate::model::{Direction, GroupId, Rule, SecurityGroup, State};
 use serde::Serialize;
@@ -48,11 +48,11 @@ pub fn groups(out: &mut impl Write, output: Output, state: &State, ids: &[GroupI
         };
         table.row([
             group.id.to_string(),
-            cut(&group.name),
+            group.name.clone(),
             group.vpc.to_string(),
             count(Direction::Ingress),
             count(Direction::Egress),
-            cut(&group.description),
+            group.description.clone(),
         ]);
     }
     table.write(out)

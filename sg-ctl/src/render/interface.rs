@@ -2,7 +2,7 @@
 
 use super::{
     Output, ec2, json,
-    table::{Table, cut, escape},
+    table::{Table, escape},
 };
 use crate::model::{EniId, State};
 use serde::Serialize;
@@ -30,8 +30,8 @@ pub fn interfaces(out: &mut impl Write, output: Output, state: &State, ids: &[En
             interface.name.clone(),
             interface.netns.clone().unwrap_or_default(),
             interface.id.to_string(),
-            cut(&names.collect::<Vec<_>>().join(", ")),
-            cut(&addresses.join(", ")),
+            names.collect::<Vec<_>>().join(", "),
+            addresses.join(", "),
         ]);
     }
     table.write(out)

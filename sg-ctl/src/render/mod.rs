@@ -8,6 +8,7 @@ mod observe;
 mod prefix_list;
 mod rule;
 mod table;
+mod terminal;
 
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{detached, interfaces};
@@ -18,6 +19,7 @@ pub use prefix_list::{
 };
 pub use rule::{Closed, rule_modified, rules, rules_added, rules_removed};
 pub use table::escape;
+pub use terminal::look_at_stdout;
 
 use serde::Serialize;
 use std::io::{self, Write};

@@ -2,7 +2,7 @@
 
 use super::{
     Output, ec2, json,
-    table::{Table, cut, escape},
+    table::{Table, escape},
 };
 use crate::{
     model::{GroupId, PrefixList, PrefixListId, PrefixListState, State},
@@ -94,7 +94,7 @@ pub fn prefix_lists(
     for list in lists {
         table.row([
             list.id.to_string(),
-            cut(&list.name),
+            list.name.clone(),
             list.family.name().to_owned(),
             list.len().to_string(),
             list.max_entries.to_string(),
@@ -150,7 +150,7 @@ pub fn prefix_list_shown(
     writeln!(out)?;
     let mut table = Table::new(&["CIDR", "DESCRIPTION"]);
     for (cidr, description) in list.at(version) {
-        table.row([cidr.to_string(), cut(description.unwrap_or_default())]);
+        table.row([cidr.to_string(), description.unwrap_or_default().to_owned()]);
     }
     table.write(out)
 }

@@ -1,9 +1,6 @@
 //! Answers of `sg-ctl rule …`.
 
-use super::{
-    Output, ec2, json,
-    table::{Table, cut},
-};
+use super::{Output, ec2, json, table::Table};
 use crate::model::{Direction, IcmpMatch, Peer, Rule, RuleId, State, Traffic};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -26,17 +23,19 @@ pub(super) fn table(state: &State, rules: &[&Rule], with_group: bool) -> Table {
             traffic => traffic.protocol(),
         };
         let peer = match rule.peer {
-            Peer::Group(id) => format!("{id} ({})", cut(name(id))),
+            Peer::Group(id) => format!("{id} ({})", name(id)),
             Peer::PrefixList(id) => {
                 let name = state.prefix_lists.get(&id).map_or("", |list| list.name.as_str());
-                format!("{id} ({})", cut(name))
+                format!("{id} ({name})")
             }
             peer => peer.to_string(),
         };
-        let description = cut(rule.description.as_deref().unwrap_or_default());
+        let description = rule.description.clone().unwrap_or_default();
         let ports = ports(rule.traffic);
         match with_group {
-            true => table.row([id, cut(name(rule.group)), direction, protocol, ports, peer, description]),
+            true => {
+                table.row([id, name(rule.group).to_owned(), direction, protocol, ports, peer, description])
+            }
             false => table.row([id, direction, protocol, ports, peer, description]),
         }
     }
