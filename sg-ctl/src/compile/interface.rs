@@ -6,7 +6,7 @@ use crate::model::{
     Rule, State, Traffic, VpcId,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -66,7 +66,11 @@ fn said_by_rules(
     let mut said = BTreeMap::<Net, Permission>::new();
     for rule in rules.iter().filter(|rule| rule.direction == direction) {
         let permission = Permission::of(rule.traffic, family);
-        let mut say = |net: Net| said.entry(net).or_default().add(&permission);
+        // Most prefixes of a long list are named once.
+        let mut say = |net: Net| match said.entry(net) {
+            Entry::Vacant(new) => drop(new.insert(permission.clone())),
+            Entry::Occupied(mut named) => named.get_mut().add(&permission),
+        };
         match rule.peer {
             Peer::Ipv4(net) if family == Family::V4 => say(Net::new(net.addr().into(), net.prefix_len())),
             Peer::Ipv6(net) if family == Family::V6 => say(Net::new(net.addr().into(), net.prefix_len())),

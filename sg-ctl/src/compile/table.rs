@@ -62,8 +62,10 @@ impl Table {
                 around.pop();
             }
             let outer = around.last().map(|(_, permission)| permission);
-            let mut whole = outer.cloned().unwrap_or_default();
-            whole.add(permission);
+            let mut whole = permission.clone();
+            if let Some(outer) = outer {
+                whole.add(outer);
+            }
             if net.length == 0 {
                 table.world = whole.clone();
             } else if outer != Some(&whole) && !(outer.is_none() && whole.is_nothing()) {

@@ -12,7 +12,7 @@ use crate::{
 };
 use anyhow::Context;
 use sg_common::{
-    limits::MAX_INTERFACES,
+    limits::{self, MAX_INTERFACES},
     policy::{
         self, AddressKey4, AddressKey6, CLASS_NONE, Class, LocalKey, Lookup, PORTS_ALL, PORTS_NONE, Policy,
         PrefixKey4, PrefixKey6, REVISION_NONE, STATE_GENERATION, STATE_QUIESCENT, STATE_REVISION,
@@ -226,7 +226,13 @@ impl Host {
 fn explain_write(error: anyhow::Error) -> anyhow::Error {
     match os_error(&error) {
         Some(libc::E2BIG | libc::ENOSPC | libc::ENOMEM) => {
-            let message = "the policy of this host holds more addresses or prefixes than the kernel's maps";
+            let message = format!(
+                "the policy of this host holds more addresses or prefixes than the kernel's maps: of each family {} \
+                 single addresses and {} prefixes, over all interfaces, groups' members and prefix lists, the old policy \
+                 and the new one together; make the prefix lists shorter",
+                limits::MAX_ADDRESSES,
+                limits::MAX_PREFIXES
+            );
             Refusal::new("ResourceLimitExceeded", message).into()
         }
         _ => error.context("cannot write the policy into the kernel"),
@@ -295,11 +301,18 @@ impl<'a> Build<'a> {
 
     fn lookup(&mut self, family: usize, table: &'a Table) -> Result<Lookup> {
         let world = self.class(&table.world)?;
+        // Neighbours are mostly of one class, which is then looked up once.
+        let mut last: Option<(&Permission, u32)> = None;
         let mut classified = |entries: &'a [(Net, Permission)]| {
-            entries
-                .iter()
-                .map(|(net, permission)| Ok((*net, self.class(permission)?)))
-                .collect::<Result<Vec<_>>>()
+            let class = |(net, permission): &'a (Net, Permission)| {
+                let class = match last {
+                    Some((known, class)) if known == permission => class,
+                    _ => self.class(permission)?,
+                };
+                last = Some((permission, class));
+                Ok((*net, class))
+            };
+            entries.iter().map(class).collect::<Result<Vec<_>>>()
         };
         let (addresses, prefixes) = (classified(&table.addresses)?, classified(&table.prefixes)?);
         let mut holds = 0;
