@@ -66,6 +66,9 @@ pub mod state {
     pub const ESTABLISHED: u8 = 1;
     /// UDP, ICMP and others after the first answer.
     pub const ANSWERED: u8 = 2;
+    /// TCP that was seen while its interface observed (P-22), and of which no side has acknowledged the other's segments
+    /// yet. In the pending table; never live, so that nothing passes by it.
+    pub const OBSERVED: u8 = 3;
 }
 
 /// Bits of [`Flow::flags`]. TCP and the others use the same byte for different things.
@@ -93,6 +96,8 @@ pub mod flag {
     pub const UNHEARD_INGRESS: u8 = 8;
     /// TCP, established by adoption: of neither side.
     pub const UNHEARD_BOTH: u8 = 24;
+    /// TCP, established: by adoption (P-22), without a handshake.
+    pub const ADOPTED: u8 = 32;
 
     /// UDP: more than one request was seen.
     pub const REQUESTS: u8 = 1;

@@ -54,9 +54,14 @@ pub const FRAGMENT_SECONDS: u32 = 30;
 /// How long an untracked UDP flow must be silent before its tuple counts as new (P-3).
 pub const MARK_SECONDS: u32 = 180;
 
+/// `attach --side guest --adopt existing` observes this long before it enforces (P-22): time for a few segments and their
+/// acknowledgements of whatever is in use, and no longer than somebody waits for a command.
+pub const OBSERVE_SECONDS: u32 = 3;
+
 /// An RST counts only this close to the sequence number last recorded for its direction (P-5).
 pub const RST_WINDOW: u32 = 1 << 20;
-/// The third leg must acknowledge at least one and at most this many bytes of the responder's stream (P-5).
+/// The third leg must acknowledge at least one and at most this many bytes of the responder's stream (P-5). While an
+/// interface observes, a segment acknowledges another side's by at most as many beyond where it begins (P-22).
 pub const HANDSHAKE_ACK_WINDOW: u32 = 65_536;
 
 /// VLAN tags that are looked through, in the frame and in skb metadata together (P-13).

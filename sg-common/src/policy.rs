@@ -4,7 +4,10 @@
 //! from it: the interface's row of that generation names tables and port sets, which are immutable while any
 //! generation that a packet may still hold refers to them.
 
-use crate::limits::MAX_INTERFACES;
+use crate::{
+    limits::{MAX_INTERFACES, OBSERVE_SECONDS},
+    track::Clock,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Cells of the `STATE` array (each a `u64`).
@@ -116,6 +119,19 @@ pub struct Policy {
     pub locals_v4: [u32; INLINE_LOCALS],
     /// The interface's IPv6 addresses, zero where unused.
     pub locals_v6: [[u32; 4]; INLINE_LOCALS],
+    /// With [`OBSERVES`]: jiffies at which the interface begins to enforce.
+    pub observe_until: u64,
+}
+
+impl Policy {
+    /// Whether the interface does not enforce yet, but observes. Without anybody's doing that ends at the moment that the
+    /// row names; one that is further off than an observation can last is of another boot's clock, and counts for nothing.
+    #[inline(always)]
+    #[must_use]
+    pub fn observes(&self, clock: &Clock) -> bool {
+        let left = self.observe_until.wrapping_sub(clock.now);
+        self.flags & OBSERVES != 0 && left != 0 && left <= u64::from(OBSERVE_SECONDS) * clock.hz
+    }
 }
 
 /// The row is filled. A packet that finds it unset is dropped as `no_policy`.
@@ -132,6 +148,9 @@ pub const PASS_NON_IP: u32 = 1 << 4;
 pub const MORE_LOCALS_V4: u32 = 1 << 5;
 /// The same for IPv6.
 pub const MORE_LOCALS_V6: u32 = 1 << 6;
+
+/// The interface observes before it enforces (P-22): see [`Policy::observes`].
+pub const OBSERVES: u32 = 1 << 7;
 
 /// Key of `LOCALS`: an address of an interface. Kept per generation parity, as the rows are.
 #[derive(
@@ -255,7 +274,7 @@ pub fn counter_index(slot: u32, direction: crate::Direction, reason: u32) -> u32
 
 const _: () = assert!(size_of::<Class>() == 48);
 const _: () = assert!(size_of::<Lookup>() == 16);
-const _: () = assert!(size_of::<Policy>() == 192 && align_of::<Policy>() == 4);
+const _: () = assert!(size_of::<Policy>() == 200 && align_of::<Policy>() == 8);
 const _: () = assert!(size_of::<PortSet>() == 8192);
 const _: () = assert!(size_of::<AddressKey4>() == 8 && size_of::<AddressKey6>() == 20);
 const _: () = assert!(size_of::<LocalKey>() == 20);
@@ -275,6 +294,16 @@ mod tests {
         assert_eq!(policy.open_in[0][0], PORTS_NONE);
         let class = Class::read_from_bytes(&[0; size_of::<Class>()]).unwrap();
         assert_eq!((class.tcp, class.protocols), (PORTS_NONE, [0; 4]));
+    }
+
+    #[test]
+    fn p22_an_observation_ends_by_itself_and_is_never_longer_than_it_may_be() {
+        let at = |now| Clock { now, hz: 250, second_shift: 8 };
+        let policy = Policy { flags: OBSERVES, observe_until: 10_750, ..Policy::default() };
+        assert!(policy.observes(&at(10_000)) && policy.observes(&at(10_749)));
+        assert!(!policy.observes(&at(10_750)) && !policy.observes(&at(u64::MAX)));
+        assert!(!policy.observes(&at(9_999)), "a moment of another boot");
+        assert!(!Policy { flags: 0, ..policy }.observes(&at(10_000)));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Pass {
     Fragment = 6,
     /// Not IP, and the interface says `--non-ip pass` (P-10).
     NonIp = 7,
+    /// The interface does not enforce yet: it observes which connections are open (P-22).
+    Observed = 8,
 }
 
 /// Why a packet is dropped.
@@ -84,7 +86,7 @@ impl Verdict {
 
 impl Pass {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Exempt,
         Self::Untracked,
         Self::Tracked,
@@ -93,6 +95,7 @@ impl Pass {
         Self::Related,
         Self::Fragment,
         Self::NonIp,
+        Self::Observed,
     ];
 
     /// The word that counters print.
@@ -107,6 +110,7 @@ impl Pass {
             Self::Related => "related",
             Self::Fragment => "fragment",
             Self::NonIp => "non_ip",
+            Self::Observed => "observed",
         }
     }
 }

@@ -76,7 +76,8 @@ pub fn timeout(flow: &Flow, head: &KeyHead, timeouts: &Timeouts) -> u32 {
 #[inline(always)]
 #[must_use]
 pub fn is_live(flow: &Flow, head: &KeyHead, timeouts: &Timeouts, clock: &Clock) -> bool {
-    clock.age(flow.last) <= u64::from(timeout(flow, head, timeouts)) * clock.hz
+    flow.state != state::OBSERVED
+        && clock.age(flow.last) <= u64::from(timeout(flow, head, timeouts)) * clock.hz
 }
 
 /// Whether a SYN that the rules admit may pass on this established flow without starting it anew (P-4).
@@ -228,9 +229,27 @@ pub fn adopt(flow: &mut Flow, started: u32, fins: u8, clock: &Clock) {
     flow.sequence_at[1] = 0;
     flow.reset_at = clock.second().wrapping_sub(1);
     flow.state = state::ESTABLISHED;
-    flow.flags = (fins & flag::FIN_BOTH) | flag::UNHEARD_BOTH;
+    flow.flags = (fins & flag::FIN_BOTH) | flag::UNHEARD_BOTH | flag::ADOPTED;
     flow.place = 0;
     flow.started = started;
+}
+
+/// Who started a connection that nobody saw begin: whoever has the higher port, since servers wait on lower ones.
+#[inline(always)]
+#[must_use]
+pub fn likely_start(local_port: u16, remote_port: u16) -> Direction {
+    if local_port <= remote_port { Direction::Ingress } else { Direction::Egress }
+}
+
+/// A segment with ACK and without SYN and RST on a flow in [`state::OBSERVED`]. True where it acknowledges what the other
+/// side was seen to send: so both sides have spoken, and to each other.
+#[inline(always)]
+pub fn observe(flow: &mut Flow, direction: Direction, segment: &packet::Transport, clock: &Clock) -> bool {
+    let there = direction.opposite();
+    let is_known = flow.flags & (flag::UNHEARD_INGRESS << there as u8) == 0;
+    let beyond = segment.acknowledgement.wrapping_sub(flow.sequence[there.index()]);
+    tcp_established(flow, direction, segment, clock);
+    is_known && beyond <= limits::HANDSHAKE_ACK_WINDOW
 }
 
 /// Any segment but a SYN on an established flow.
@@ -460,9 +479,36 @@ mod tests {
         tcp_established(&mut flow, Egress, &segment(ACK, 7_000, 1), &at(0));
         assert_eq!((flow.sequence[1], flow.flags & flag::UNHEARD_BOTH), (7_000, flag::UNHEARD_INGRESS));
         tcp_established(&mut flow, Ingress, &segment(FIN | ACK, 9_000, 1), &at(1));
-        assert_eq!((flow.sequence[0], flow.flags), (9_000, flag::FIN_BOTH));
+        assert_eq!((flow.sequence[0], flow.flags), (9_000, flag::FIN_BOTH | flag::ADOPTED));
         tcp_established(&mut flow, Ingress, &segment(RST, 9_001, 1), &at(2));
-        assert_eq!(flow.flags, flag::FIN_BOTH | flag::RESET);
+        assert_eq!(flow.flags, flag::FIN_BOTH | flag::RESET | flag::ADOPTED);
+    }
+
+    #[test]
+    fn p22_an_observed_flow_is_one_when_a_side_acknowledges_the_other() {
+        let fresh = || {
+            let mut flow = Flow::default();
+            adopt(&mut flow, Ingress as u32, 0, &at(0));
+            flow.state = state::OBSERVED;
+            flow
+        };
+        let mut flow = fresh();
+        assert!(!is_live(&flow, &head(protocol::TCP), &TIMEOUTS, &at(0)), "nothing passes by it");
+        for sequence in [0, 1_000, u32::MAX] {
+            assert!(!observe(&mut flow, Ingress, &segment(ACK, sequence, 0), &at(0)), "one side alone");
+        }
+        for (acknowledgement, is_answer) in
+            [(999, false), (1_000, true), (66_536, true), (66_537, false), (0x8000_0000, false)]
+        {
+            let mut flow = fresh();
+            assert!(!observe(&mut flow, Ingress, &segment(ACK, 1_000, 77), &at(1)));
+            assert_eq!(observe(&mut flow, Egress, &segment(ACK, 5, acknowledgement), &at(1)), is_answer);
+        }
+        // Who was stepped over is looked at anew a second later.
+        let mut flow = fresh();
+        assert!(!observe(&mut flow, Ingress, &segment(ACK, 1_000, 77), &at(1)));
+        assert!(!observe(&mut flow, Ingress, &segment(ACK, 900_000, 77), &at(3)));
+        assert!(observe(&mut flow, Egress, &segment(ACK, 5, 901_000), &at(3)));
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! packet finds them without the entries, and right after, for connections that were established in between; those that
 //! ended in between are forgotten again.
 //!
+//! What a guest has open no table of this host tells: its interface observes for some seconds before it enforces, and the
+//! datapath adopts what it sees in use, both ways.
+//!
 //! UDP is not adopted. A connected socket proves nothing of the far end, since connecting it sends no packet; what this
 //! host asks next is judged by the rules, and answered.
 
@@ -17,13 +20,19 @@ use crate::{
         adopt::{self, Program},
         object::Constants,
     },
+    observe::conntrack::for_each,
     sockets::{self, Connection, OpenSocket, Sockets},
 };
 use serde::Serialize;
-use sg_common::{Direction, adopt::Answer};
+use sg_common::{
+    Direction,
+    adopt::Answer,
+    flow::{flag, state},
+    wire::protocol,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 /// A connection that was adopted, in the members of `conntrack list`.
@@ -41,6 +50,22 @@ pub struct Adopted {
     pub remote_port: u16,
     /// Which side started it: `ingress` or `egress`.
     pub initiated: &'static str,
+}
+
+impl Adopted {
+    fn new(Connection { local, remote }: Connection, started: Direction) -> Self {
+        Self {
+            protocol: "tcp",
+            local: local.ip().to_string(),
+            local_port: local.port(),
+            remote: remote.ip().to_string(),
+            remote_port: remote.port(),
+            initiated: match started {
+                Direction::Ingress => "ingress",
+                Direction::Egress => "egress",
+            },
+        }
+    }
 }
 
 /// Adopts for one interface while it is being attached.
@@ -125,19 +150,28 @@ impl<'a> Adopter<'a> {
     /// What was adopted, and how many connections there was no room for.
     #[must_use]
     pub fn finish(self) -> (Vec<Adopted>, usize) {
-        let adopted = self.adopted.into_iter().map(|(Connection { local, remote }, started)| Adopted {
-            protocol: "tcp",
-            local: local.ip().to_string(),
-            local_port: local.port(),
-            remote: remote.ip().to_string(),
-            remote_port: remote.port(),
-            initiated: match started {
-                Direction::Ingress => "ingress",
-                Direction::Egress => "egress",
-            },
-        });
+        let adopted = self.adopted.into_iter().map(|(connection, started)| Adopted::new(connection, started));
         (adopted.collect(), self.unfit)
     }
+}
+
+/// What an interface adopted while it observed.
+///
+/// # Errors
+/// Where the flow table cannot be read.
+pub fn observed(host: &Host, slot: u16) -> Result<Vec<Adopted>> {
+    let mut found = BTreeMap::new();
+    for_each(host, |head, local, remote, flow| {
+        let is_adopted = flow.state == state::ESTABLISHED && flow.flags & flag::ADOPTED != 0;
+        if head.slot == slot && head.protocol == protocol::TCP && is_adopted {
+            let local = SocketAddr::new(local, head.local_port);
+            let remote = SocketAddr::new(remote, head.remote_port);
+            let inward = flow.started == Direction::Ingress as u32;
+            let started = if inward { Direction::Ingress } else { Direction::Egress };
+            found.insert(Connection { local, remote }, started);
+        }
+    })?;
+    Ok(found.into_iter().map(|(connection, started)| Adopted::new(connection, started)).collect())
 }
 
 /// Who started the connection: the far end, where somebody waits for connections to the local end.

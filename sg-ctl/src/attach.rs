@@ -6,9 +6,13 @@ use crate::{
     context::Context,
     device::{self, Device, Layer},
     error::{Refusal, Result},
-    kernel::{Host, links, object::Constants},
+    kernel::{
+        Host,
+        links::{self, Moment},
+        object::Constants,
+    },
     model::{Attachment, EniId, Interface, Mode, Options, Side, State, Tags, TimeoutSettings},
-    netns, ops,
+    netns, observation, ops,
     transact::{Enforced, claim, is_known},
 };
 use anyhow::Context as _;
@@ -124,6 +128,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             options: request.options,
             timeouts: TimeoutSettings::default(),
             attached_since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            observe_until: None,
         }),
         tags: Tags::new(),
     };
@@ -135,9 +140,9 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
         None => Enforced { host: Host::open_or_create(&ctx.bpffs)?, in_step: false },
     };
     let put = claim(&enforced.host, store_id)
-        .and_then(|()| put_in_force(ctx, &enforced, &before, &mut state, id, request, &device));
+        .and_then(|()| put_in_force(ctx, &enforced, &before, &mut state, (id, slot), request, &device));
     let committed = put.and_then(|adopted| Ok((adopted, transaction.commit(&state)?)));
-    let (adopted, unfit) = match committed {
+    let (mut adopted, unfit) = match committed {
         Ok((adopted, revision)) => {
             enforced.host.state.set(&STATE_REVISION, &revision)?;
             adopted
@@ -147,12 +152,11 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             return Err(error);
         }
     };
-    if request.adopt == Adopt::Existing && request.side == Side::Guest {
-        notes.push(
-            "the guest's connections that are open now were not adopted: this version starts with an empty flow table, \
-             and they go on only where rules admit them"
-                .to_owned(),
-        );
+    // Others may read and change meanwhile what this one has brought in force.
+    drop(enforced);
+    let attached = state.interfaces.get(&id).and_then(|eni| eni.attachment.as_ref());
+    if let Some(until) = attached.and_then(|attachment| attachment.observe_until) {
+        adopted = observation::wait(ctx, id, until)?;
     }
     if unfit > 0 {
         notes.push(format!(
@@ -170,7 +174,7 @@ fn put_in_force(
     enforced: &Enforced,
     before: &State,
     state: &mut State,
-    id: EniId,
+    (id, slot): (EniId, u16),
     request: &AttachRequest,
     device: &Device,
 ) -> Result<(Vec<Adopted>, usize)> {
@@ -178,33 +182,38 @@ fn put_in_force(
     // One that was recorded and is not enforced any more may have left half of its programs.
     links::reap(host, |eni| is_known(state, eni))?;
     let (old, new) = (compile(before), compile(state));
-    let attachment = state.interfaces.get_mut(&id).and_then(|eni| eni.attachment.as_mut());
-    let attachment = attachment.context("the interface was just added")?;
-    crate::kernel::sweep_interface(host, attachment.slot)?;
+    crate::kernel::sweep_interface(host, slot)?;
     // No store has this state yet: who is cut off here leaves the host out of step.
     host.go_live(host.build(&new)?, REVISION_NONE)?;
     enforced.settle(&old, &new);
 
     let constants = Constants {
-        slot: attachment.slot,
+        slot,
         guest: request.side == Side::Guest,
         no_link_layer: device.layer == Layer::Network,
         vlan_aware: request.options.vlan_aware,
         hz: u32::try_from(host.cell(STATE_HZ)?).context("the clock's rate")?,
         test_clock: false,
     };
-    // What crosses a guest's link is in no table of sockets here.
-    let adopts = request.adopt == Adopt::Existing && request.side == Side::Host;
-    let policy = new.policies.get(&constants.slot).context("the interface has a policy")?;
-    let mut adopter = adopts.then(|| Adopter::new(host, &constants, policy, device)).transpose()?;
+    let adopts = |side| request.adopt == Adopt::Existing && request.side == side;
+    let policy = new.policies.get(&slot).context("the interface has a policy")?;
+    let mut adopter =
+        adopts(Side::Host).then(|| Adopter::new(host, &constants, policy, device)).transpose()?;
     let mut last = None;
     for (mode, reason) in modes(request, device)? {
         let attached = netns::within(ctx.netns.as_deref(), || {
-            let follow = || adopter.as_mut().map_or(Ok(()), Adopter::follow);
-            links::attach(host, id, device.ifindex, mode, &constants, follow)
+            let beside = |moment| match (&mut adopter, moment) {
+                (Some(adopter), _) => adopter.follow(),
+                // What crosses a guest's link is in no table of sockets here.
+                (None, Moment::Before) if adopts(Side::Guest) => observation::begin(enforced, state, id),
+                _ => Ok(()),
+            };
+            links::attach(host, id, device.ifindex, mode, &constants, beside)
         });
         match attached {
             Ok(()) => {
+                let attachment = state.interfaces.get_mut(&id).and_then(|eni| eni.attachment.as_mut());
+                let attachment = attachment.context("the interface was just added")?;
                 attachment.mode = mode;
                 attachment.mode_reason = reason.to_owned();
                 return Ok(adopter.map(Adopter::finish).unwrap_or_default());

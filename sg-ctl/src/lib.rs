@@ -12,6 +12,7 @@ pub mod error;
 pub mod kernel;
 pub mod model;
 pub mod netns;
+pub mod observation;
 pub mod observe;
 pub mod ops;
 pub mod render;

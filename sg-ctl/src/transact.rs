@@ -43,6 +43,7 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
     let mut state = before.clone();
     ops::ensure_default_vpc(&mut state);
     refresh_addresses(&mut state);
+    end_observations(&mut state, host.as_ref());
     let value = op(&mut state)?;
 
     let (old, new) = (compile(&before), compile(&state));
@@ -180,6 +181,15 @@ pub fn view(ctx: &Context) -> Result<State> {
     }
     // The first use of a store makes its default VPC, so that its ids stay what they were shown as.
     Ok(change(ctx, |_| Ok(()))?.state)
+}
+
+/// Forgets of interfaces that observed (P-22) when that was: they enforce by now.
+fn end_observations(state: &mut State, enforced: Option<&Enforced>) {
+    for attachment in state.interfaces.values_mut().filter_map(|eni| eni.attachment.as_mut()) {
+        if !enforced.is_some_and(|enforced| enforced.host.observes(attachment)) {
+            attachment.observe_until = None;
+        }
+    }
 }
 
 /// Brings the addresses of attached interfaces in step with the kernel (P-17). Where the device is gone or is another by

@@ -19,6 +19,7 @@ mod exempt;
 mod flows;
 mod fragments;
 mod maps;
+mod observe;
 mod pipeline;
 mod reclaim;
 mod rules;

@@ -8,7 +8,7 @@ use crate::{
     flows::{self, Part},
     fragments,
     maps::{self, Tables},
-    rules, source,
+    observe, rules, source,
     untracked::{self, Open},
 };
 use sg_common::{
@@ -115,7 +115,10 @@ pub struct Judgement {
 #[inline(always)]
 pub fn judge<C: Cursor>(config: Config, frame: &Frame<C>) -> Judgement {
     let mut bytes = frame.cursor.wire_len() as u64 + u64::from(frame.tags) * 4;
-    let verdict = link(config, frame, &mut bytes);
+    let mut verdict = link(config, frame, &mut bytes);
+    if verdict.is_err() && observe::spares(config) {
+        verdict = Ok(Pass::Observed);
+    }
     Judgement { verdict, bytes }
 }
 
@@ -178,6 +181,10 @@ fn ip<A: Tables, C: Cursor>(
     // All that was parsed lies in scratch memory now, and nothing below looks at the packet's bytes.
     cursor::forget_registers();
 
+    if observe::is_on(config, policy) {
+        observe::see(&mut scene);
+        return Ok(Pass::Observed);
+    }
     if scene.packet.network.fragment == Fragment::Later {
         return fragments::follow(&scene, &config.clock());
     }

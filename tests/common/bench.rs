@@ -128,6 +128,7 @@ impl Bench {
                 options,
                 timeouts: TimeoutSettings::default(),
                 attached_since: 0,
+                observe_until: None,
             }),
             tags: Default::default(),
         };

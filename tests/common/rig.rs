@@ -2,16 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "test support: a failure should stop the test where it happens")]
 
 use crate::{
-    bench::{Bench, Hook},
+    bench::{Bench, HZ, Hook},
     packet::{Packet, Payload},
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use sg_common::{
     Direction,
+    limits::OBSERVE_SECONDS,
     reason::{Drop, Pass, Verdict},
 };
 use sg_ctl::{
-    model::{EniId, Options, Peer, Rule, RuleId, Side, Traffic},
+    model::{Attachment, EniId, Options, Peer, Rule, RuleId, Side, Traffic},
     ops,
 };
 use std::net::IpAddr;
@@ -100,6 +101,7 @@ impl Rig {
         self.stranger = address("198.51.100.8", "2001:db8:7::8");
         let eni = self.bench.state.interfaces.get_mut(&self.eni).unwrap();
         eni.addresses = vec![self.local];
+        self.attachment().observe_until = None;
         self.bench.install();
     }
 
@@ -179,6 +181,17 @@ impl Rig {
     pub fn wait(&mut self, seconds: u64) {
         self.seconds += seconds;
         self.bench.set_time(self.seconds);
+    }
+
+    /// From now on the interface observes before it enforces (P-22).
+    pub fn observe(&mut self) {
+        let until = (self.seconds + u64::from(OBSERVE_SECONDS)) * u64::from(HZ);
+        self.attachment().observe_until = Some(until);
+        self.bench.install();
+    }
+
+    fn attachment(&mut self) -> &mut Attachment {
+        self.bench.state.interfaces.get_mut(&self.eni).unwrap().attachment.as_mut().unwrap()
     }
 
     /// A packet between `local` and the far end in this direction. Ports of the payload are (local, remote).

@@ -1,14 +1,26 @@
 //! Connections that are open when an interface is attached (P-22).
 
 use serde_json::{Value, json};
+use sg_common::limits::OBSERVE_SECONDS;
+use sg_ctl::{
+    kernel::{
+        links::{self, Moment},
+        object::Constants,
+    },
+    model::{Mode, Options, Side},
+};
 use sg_tests::{
-    ctl::{Ctl, Lab, keys, refusal},
-    net::{ANSWER, Connection, FAMILIES, HOST4, IFACE, Namespace, OTHER4, PEER, V4, V6, run},
+    bench::{Bench, HZ},
+    ctl::{Ctl, Lab, binary, keys, refusal},
+    net::{
+        ANSWER, Connection, FAMILIES, Family, HOST4, IFACE, Namespace, OTHER4, PEER, V4, V6, refuses, run,
+    },
 };
 use std::{
     net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6, TcpListener, TcpStream},
+    process::{Command, Stdio},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 const NONE: [Value; 0] = [];
@@ -257,4 +269,117 @@ fn p22_attach_says_what_it_adopted() {
     let note =
         format!("note: adopted tcp {HOST4} port 22, {OTHER4} port {port}, open since before (ingress)\n");
     assert_eq!(ran.stderr, note);
+}
+
+#[test]
+fn p22_the_programs_go_live_between_the_two_readings_of_the_sockets() {
+    let namespace = Namespace::new("host");
+    namespace.ip("link add odd type veth peer name even");
+    let shown = namespace.ip("-o link show odd");
+    let index = shown.split(':').next().expect("a part").parse().expect("a number");
+    let mut bench = Bench::new();
+    let eni = bench.interface(Side::Host, &[], &[], Options::default());
+    bench.install();
+    let host = bench.maps();
+    let mut moments = Vec::new();
+    let note = |moment| {
+        moments.push((moment, links::is_attached(host, eni, index)));
+        Ok(())
+    };
+    let constants = Constants { hz: HZ, test_clock: true, ..Constants::default() };
+    namespace.inside(|| links::attach(host, eni, index, Mode::Tc, &constants, note)).expect("it attaches");
+    assert_eq!(moments, [(Moment::Before, false), (Moment::After, true)]);
+}
+
+/// A guest, whose end of the link is the client's, in a group that admits nothing.
+fn with_guest() -> (Lab, String) {
+    let lab = bare(&[]);
+    let flags = format!("{IFACE} --group web --side guest --address {} --address {}", V4.admin, V6.admin);
+    (lab, flags)
+}
+
+/// The hypervisor connects to a port of the guest.
+fn to_guest(lab: &Lab, family: Family, port: u16) -> Connection {
+    Connection::open(&lab.host, family.host, &lab.client, (family.admin, port).into())
+}
+
+#[test]
+fn p22_a_guests_connections_in_use_are_observed_and_go_on() {
+    let (lab, flags) = with_guest();
+    let mut used: Vec<_> = FAMILIES.map(|family| to_guest(&lab, family, 22)).into();
+    let mut idle = to_guest(&lab, V4, 23);
+    let start = Instant::now();
+    let attached = thread::scope(|scope| {
+        let ctl = lab.ctl.clone();
+        let attaching = scope.spawn(move || ctl.json(&format!("attach {flags}")));
+        let mut seen = false;
+        while !attaching.is_finished() {
+            used.iter_mut().for_each(Connection::goes_on);
+            // Another process sees it meanwhile, and that it does not enforce.
+            let status = lab.ctl.json("status");
+            seen |= status["interfaces"].get(0).is_some_and(|interface| interface["enforcing"] == false);
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert!(seen, "nobody saw it observe");
+        attaching.join().expect("it attaches")
+    });
+    assert!(start.elapsed() >= Duration::from_secs(OBSERVE_SECONDS.into()), "{:?}", start.elapsed());
+    assert_eq!(attached["interfaces"][0]["enforcing"], true);
+    let adopted = attached["adopted"].as_array().expect("an array").clone();
+    assert_eq!(adopted.len(), 2, "{adopted:#?}");
+    for family in FAMILIES {
+        let is_it = |one: &Value| one["local"] == family.admin.to_string() && one["initiated"] == "ingress";
+        assert!(adopted.iter().any(is_it), "{adopted:#?}");
+    }
+    let ((), counted) = lab.ctl.counting(|| used.iter_mut().for_each(Connection::goes_on));
+    assert!(counted.iter().all(|(reason, _)| reason.ends_with(".tracked")), "{counted:?}");
+    assert!(lab.ctl.judged(IFACE).keys().any(|reason| reason == "ingress.observed"));
+    // Nobody has seen it speak.
+    idle.is_cut_forward();
+    idle.is_cut_back();
+    refuses(&lab.host, V4.host, &lab.client, (V4.admin, 22).into());
+    used.iter_mut().for_each(Connection::goes_on);
+}
+
+#[test]
+fn p22_an_observation_ends_by_itself_though_the_command_is_killed() {
+    let (lab, flags) = with_guest();
+    let mut command = Command::new(binary());
+    let mut attaching = lab
+        .ctl
+        .prepare(&mut command)
+        .arg("attach")
+        .args(flags.split_whitespace())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("sg-ctl starts");
+    let enforcing = || lab.ctl.json("status")["interfaces"].get(0).map(|one| one["enforcing"] == true);
+    while enforcing().is_none() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(enforcing(), Some(false));
+    let mut connection = to_guest(&lab, V4, 22);
+    connection.goes_on();
+    attaching.kill().expect("it waits still");
+    attaching.wait().expect("it ends");
+    // A change meanwhile does not end it.
+    lab.ctl.add_rules("web", &["ingress --protocol tcp --port 80 --cidr 203.0.113.10/32"]);
+    assert_eq!(enforcing(), Some(false));
+    let start = Instant::now();
+    while enforcing() != Some(true) {
+        assert!(start.elapsed() < ANSWER + Duration::from_secs(OBSERVE_SECONDS.into()));
+        thread::sleep(Duration::from_millis(20));
+    }
+    refuses(&lab.host, V4.host, &lab.client, (V4.admin, 23).into());
+    connection.goes_on();
+}
+
+#[test]
+fn p22_without_adoption_a_guests_interface_enforces_at_once() {
+    let (lab, flags) = with_guest();
+    let mut connection = to_guest(&lab, V4, 22);
+    let attached = lab.ctl.json(&format!("attach {flags} --adopt none"));
+    assert_eq!((&attached["interfaces"][0]["enforcing"], &attached["adopted"]), (&json!(true), &json!([])));
+    connection.is_cut_forward();
+    assert!(!lab.ctl.judged(IFACE).keys().any(|reason| reason.ends_with(".observed")));
 }

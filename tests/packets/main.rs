@@ -7,6 +7,7 @@ mod documented;
 mod exempt;
 mod icmp;
 mod layers;
+mod observing;
 mod raw;
 mod swap;
 mod tcp;

@@ -41,6 +41,7 @@ pub fn compile(state: &State, eni: &Interface, attachment: &Attachment) -> Inter
         locals: eni.addresses.clone(),
         options: attachment.options,
         timeouts: attachment.timeouts.in_force(),
+        observe_until: attachment.observe_until,
     }
 }
 

@@ -71,6 +71,8 @@ pub struct InterfacePolicy {
     pub options: crate::model::Options,
     /// Idle timeouts.
     pub timeouts: crate::model::Timeouts,
+    /// Where it only observes: jiffies at which it begins to enforce (P-22).
+    pub observe_until: Option<u64>,
 }
 
 impl InterfacePolicy {

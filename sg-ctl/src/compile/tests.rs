@@ -68,6 +68,7 @@ impl Fixture {
             options: Options::default(),
             timeouts: TimeoutSettings::default(),
             attached_since: 0,
+            observe_until: None,
         };
         let id = EniId::random();
         let eni = Interface {

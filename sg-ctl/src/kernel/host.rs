@@ -3,6 +3,7 @@
 use super::{clock, ledger::Ledger, map::BpfMap, object};
 use crate::{
     error::{Refusal, Result},
+    model::Attachment,
     observe::MapStatus,
 };
 use anyhow::Context;
@@ -12,9 +13,10 @@ use sg_common::{
     limits,
     mark::MarkBlock,
     policy::{
-        AddressKey4, AddressKey6, CLOCK_TEST, Class, Counter, LocalKey, Policy, PortSet, PrefixKey4,
-        PrefixKey6, STATE_GENERATION, STATE_HZ, STATE_SCHEMA,
+        AddressKey4, AddressKey6, CLOCK_TEST, Class, Counter, LocalKey, OBSERVES, Policy, PortSet,
+        PrefixKey4, PrefixKey6, STATE_GENERATION, STATE_HZ, STATE_SCHEMA,
     },
+    track::Clock,
 };
 use std::{
     fs::{self, File},
@@ -242,6 +244,24 @@ impl Host {
             super::sys::open_pinned(&self.dir.join("clock")).context("cannot open the clock program")?;
         let reading = clock::read(&program, &self.clock)?;
         Ok((reading.jiffies, hz))
+    }
+
+    /// The same as the datapath has it, but for its seconds.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn clock(&self) -> Result<Clock> {
+        let (now, hz) = self.now()?;
+        Ok(Clock { now, hz, second_shift: 0 })
+    }
+
+    /// Whether an interface only observes now, and does not enforce yet (P-22). Where the clock cannot be read, nobody knows
+    /// that it enforces.
+    #[must_use]
+    pub fn observes(&self, attachment: &Attachment) -> bool {
+        let Some(observe_until) = attachment.observe_until else { return false };
+        let row = Policy { flags: OBSERVES, observe_until, ..Policy::default() };
+        self.clock().map_or(true, |clock| row.observes(&clock))
     }
 
     /// Removes everything of the host: nothing may be attached any more.

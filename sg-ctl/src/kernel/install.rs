@@ -341,6 +341,7 @@ impl<'a> Build<'a> {
             (!options.no_exempt_dhcp, policy::EXEMPT_DHCP),
             (options.require_icmp_rules, policy::REQUIRE_ICMP_RULES),
             (options.non_ip_pass, policy::PASS_NON_IP),
+            (policy.observe_until.is_some(), policy::OBSERVES),
         ] {
             if set {
                 flags |= flag;
@@ -351,6 +352,7 @@ impl<'a> Build<'a> {
             tcp_established: policy.timeouts.tcp_established,
             udp: policy.timeouts.udp,
             udp_stream: policy.timeouts.udp_stream,
+            observe_until: policy.observe_until.unwrap_or(0),
             ..Policy::default()
         };
         for family in 0..policy::FAMILIES {

@@ -33,10 +33,19 @@ fn directory(host: &Host, eni: EniId) -> PathBuf {
     host.dir().join("interfaces").join(eni.to_string())
 }
 
+/// When [`attach`] lets its caller do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Both programs are loaded, and go live next.
+    Before,
+    /// They have just gone live.
+    After,
+}
+
 /// Loads an instance of the programs for an interface and puts it on its device. Its policy must be live already: the
 /// first packet is judged by it. The thread must be in the device's network namespace.
 ///
-/// `beside` is called twice: when both programs are loaded, right before they go live, and right after.
+/// `beside` is called at each [`Moment`].
 ///
 /// # Errors
 /// `ForeignProgram`, `UnsupportedDevice`, `UnsupportedKernel`, `ProgramRefused`; nothing is attached then.
@@ -46,7 +55,7 @@ pub fn attach(
     ifindex: u32,
     mode: Mode,
     constants: &Constants,
-    beside: impl FnMut() -> Result<()>,
+    beside: impl FnMut(Moment) -> Result<()>,
 ) -> Result<()> {
     let dir = directory(host, eni);
     remove_pins(&dir)?;
@@ -67,7 +76,7 @@ fn attach_both(
     ifindex: u32,
     mode: Mode,
     constants: &Constants,
-    mut beside: impl FnMut() -> Result<()>,
+    mut beside: impl FnMut(Moment) -> Result<()>,
 ) -> Result<()> {
     if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(6, 6, 0)) {
         let message = "TC hooks are attached by tcx links, which Linux has since 6.6; this kernel is older";
@@ -80,7 +89,7 @@ fn attach_both(
     // Loading is what takes time, and one program without the other judges half a conversation.
     object::load(&mut object, object::TC_SEND)?;
     object::load(&mut object, received)?;
-    beside()?;
+    beside(Moment::Before)?;
 
     let send: &mut SchedClassifier = object::program_mut(&mut object, object::TC_SEND)?.try_into()?;
     // Last on the way out and first on the way in: next to the wire on both.
@@ -102,7 +111,7 @@ fn attach_both(
         }
     };
     pin(link, dir, RECEIVE)?;
-    beside()
+    beside(Moment::After)
 }
 
 fn attach_xdp(program: &mut Program, device: NetworkInterface, mode: XdpMode) -> Result<FdLink> {

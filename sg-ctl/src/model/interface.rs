@@ -58,6 +58,10 @@ pub struct Attachment {
     pub timeouts: TimeoutSettings,
     /// Seconds since the Unix epoch.
     pub attached_since: u64,
+    /// Until then the interface lets everything pass and observes which connections are open (P-22), in jiffies of the boot
+    /// that it was attached in. `None` is what it is when it enforces, and what restoring it must make of it.
+    #[serde(default)]
+    pub observe_until: Option<u64>,
 }
 
 /// Which end of a link this machine is.

@@ -36,9 +36,7 @@ pub fn conntrack(ctx: &Context, filter: &FlowFilter) -> Result<Flows> {
 
 /// The live entries of an open host.
 pub(super) fn live(host: &Host, state: &State, wanted: Option<EniId>, filter: &FlowFilter) -> Result<Flows> {
-    let (now, hz) = host.now()?;
-    let reader =
-        Reader { interfaces: by_slot(state, wanted), clock: Clock { now, hz, second_shift: 0 }, filter };
+    let reader = Reader { interfaces: by_slot(state, wanted), clock: host.clock()?, filter };
     let mut flows = Vec::new();
     for_each(host, |head, local, remote, flow| flows.extend(reader.read(head, local, remote, flow)))?;
     let order = |flow: &FlowStatus| {
@@ -55,7 +53,7 @@ pub(super) fn live(host: &Host, state: &State, wanted: Option<EniId>, filter: &F
 }
 
 /// Every entry of the flow tables, dead ones too: what it is filed under, its local and its remote address, and itself.
-pub(super) fn for_each(host: &Host, mut visit: impl FnMut(&KeyHead, IpAddr, IpAddr, &Flow)) -> Result<()> {
+pub(crate) fn for_each(host: &Host, mut visit: impl FnMut(&KeyHead, IpAddr, IpAddr, &Flow)) -> Result<()> {
     let address4 = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
     for map in &host.flows4 {
         map.for_each(|key, flow| visit(&key.head, address4(key.local), address4(key.remote), flow))?;

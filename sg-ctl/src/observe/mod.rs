@@ -1,6 +1,6 @@
 //! What is seen of the datapath, in the shapes of `cli.md`: status, counters, flows.
 
-mod conntrack;
+pub(crate) mod conntrack;
 mod counters;
 mod status;
 mod survivors;
@@ -45,7 +45,7 @@ pub struct InterfaceStatus {
     pub mode: String,
     /// Why that mode.
     pub mode_reason: String,
-    /// True when both programs are on the device and its policy is in force.
+    /// True when both programs are on the device and its policy is in force; not while it only observes (P-22).
     pub enforcing: bool,
     /// The host's live policy generation.
     pub generation: u64,

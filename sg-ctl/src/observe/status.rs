@@ -36,6 +36,7 @@ fn interface(
     let present = device::find(eni.netns.as_deref(), &eni.name).ok().flatten();
     let enforcing = host.is_some_and(|host| {
         present.as_ref().is_some_and(|device| links::is_attached(host, eni.id, device.ifindex))
+            && !host.observes(attachment)
     });
     InterfaceStatus {
         name: eni.name.clone(),

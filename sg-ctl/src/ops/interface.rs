@@ -191,6 +191,7 @@ pub(crate) mod tests {
             options: Options::default(),
             timeouts: TimeoutSettings::default(),
             attached_since: 0,
+            observe_until: None,
         };
         let interface = Interface {
             id,

@@ -151,6 +151,7 @@ fn interface(number: u32, addresses: Vec<IpAddr>) -> Interface {
         options: Options::default(),
         timeouts: TimeoutSettings { tcp_established: Some(432_000), udp: Some(30), udp_stream: Some(180) },
         attached_since: 0,
+        observe_until: None,
     };
     let (name, groups) = (format!("eth{number}"), vec![sg(number)]);
     Interface {
