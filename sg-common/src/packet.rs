@@ -223,8 +223,10 @@ impl Family for u32 {
     }
 }
 
-/// Headers that P-12 lets stand before the transport header; one more is malformed.
-fn is_extension(next: u8) -> bool {
+/// Whether the number is one of IPv6's extension headers that P-12 lets stand before the transport header; one more is
+/// malformed.
+#[must_use]
+pub fn is_extension(next: u8) -> bool {
     matches!(
         next,
         protocol::HOP_BY_HOP

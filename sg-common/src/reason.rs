@@ -66,6 +66,20 @@ pub enum Verdict {
 pub const REASONS: u32 = 32;
 
 impl Verdict {
+    /// Every verdict there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Pass::ALL.into_iter().map(Self::Pass).chain(Drop::ALL.into_iter().map(Self::Drop))
+    }
+
+    /// The word for its reason that counters print.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Pass(why) => why.name(),
+            Self::Drop(why) => why.name(),
+        }
+    }
+
     /// The reason's number: index of its counter.
     #[inline(always)]
     #[must_use]
@@ -155,8 +169,7 @@ mod tests {
     #[test]
     fn numbers_fit_their_counters_and_are_distinct() {
         let mut seen = [false; REASONS as usize];
-        let verdicts = Pass::ALL.map(Verdict::Pass).into_iter().chain(Drop::ALL.map(Verdict::Drop));
-        for verdict in verdicts {
+        for verdict in Verdict::all() {
             let number = verdict.number() as usize;
             assert!(number < seen.len(), "{verdict:?} has no counter");
             assert!(!seen[number], "{verdict:?} shares its number");

@@ -9,6 +9,7 @@ pub mod compile;
 pub mod context;
 pub mod device;
 pub mod error;
+pub mod explain;
 pub mod kernel;
 pub mod model;
 pub mod netns;

@@ -7,7 +7,7 @@ use sg_common::{
     Direction,
     flow::Flow,
     policy::{CLOCK_TEST, STATE_HZ, counter_index},
-    reason::{Drop as DropWhy, Pass, Verdict},
+    reason::Verdict,
 };
 use sg_ctl::{
     compile::{Image, compile},
@@ -222,8 +222,11 @@ impl Bench {
         let before = self.counts(eni, direction);
         let passed = self.run(eni, hook, direction, frame)?;
         let after = self.counts(eni, direction);
-        let risen: Vec<Verdict> =
-            verdicts().zip(before.iter().zip(&after)).filter(|(_, (a, b))| a != b).map(|(v, _)| v).collect();
+        let risen: Vec<Verdict> = Verdict::all()
+            .zip(before.iter().zip(&after))
+            .filter(|(_, (a, b))| a != b)
+            .map(|(v, _)| v)
+            .collect();
         let [verdict] = risen[..] else { panic!("one packet, counted as {risen:?}") };
         assert_eq!(after.iter().sum::<u64>(), before.iter().sum::<u64>() + 1, "counted as {verdict:?}");
         assert_eq!(verdict.passes(), passed, "{verdict:?} and what the hook returned differ");
@@ -231,7 +234,7 @@ impl Bench {
     }
 
     fn counts(&self, eni: EniId, direction: Direction) -> Vec<u64> {
-        verdicts().map(|verdict| self.count(eni, direction, verdict)).collect()
+        Verdict::all().map(|verdict| self.count(eni, direction, verdict)).collect()
     }
 
     /// Empties the flow tables.
@@ -263,11 +266,6 @@ impl Bench {
 fn is_vlan_aware(state: &State, eni: EniId) -> bool {
     let attachment = state.interfaces.get(&eni).and_then(|eni| eni.attachment.as_ref());
     attachment.is_some_and(|attachment| attachment.options.vlan_aware)
-}
-
-/// Every verdict there is.
-pub fn verdicts() -> impl Iterator<Item = Verdict> {
-    Pass::ALL.into_iter().map(Verdict::Pass).chain(DropWhy::ALL.into_iter().map(Verdict::Drop))
 }
 
 impl Drop for Bench {

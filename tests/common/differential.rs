@@ -2,20 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "test support: a failure should stop the test where it happens")]
 
 use crate::{
-    bench::{Bench, Hook, verdicts},
+    bench::{Bench, Hook},
+    cast::Cast,
     model::{DropClass, Frame, Model, Outcome, PassClass, Verdict as Expected},
     packet::tcp,
-    script::{GROUPS, INTERFACES, Kind, LISTS, PacketSpec, PeerSpec, RuleSpec, Script, Step, Twist, address},
+    script::{INTERFACES, Kind, LISTS, PacketSpec, RuleSpec, Script, Step, Twist},
 };
-use ipnet::IpNet;
 use sg_common::reason::{Drop, Pass, Verdict};
-use sg_ctl::{
-    model::{
-        self, AddressFamily, Direction, EniId, GroupId, Options, Peer, PrefixListId, Quota, Rule, RuleId,
-        Side,
-    },
-    ops,
-};
+use sg_ctl::model::{self, Direction, EniId, Options, Rule};
 use std::collections::HashMap;
 
 /// Where datapath and model part.
@@ -30,9 +24,7 @@ pub struct Divergence {
 /// Three interfaces, four groups, two prefix lists, and the model beside them. Scripts run one after the other.
 pub struct Lab {
     bench: Bench,
-    enis: Vec<EniId>,
-    groups: Vec<GroupId>,
-    lists: [PrefixListId; LISTS as usize],
+    cast: Cast,
     /// Every script begins this much later than the last, so that nothing is left of it.
     seconds: u64,
     packets: u64,
@@ -51,63 +43,14 @@ impl Lab {
     #[must_use]
     pub fn new() -> Self {
         let mut bench = Bench::new();
-        let groups: Vec<GroupId> = (0..GROUPS)
-            .map(|n| {
-                let group = ops::group::Create::new(&format!("group{n}"), "test");
-                ops::group::create(&mut bench.state, &group).unwrap()
-            })
-            .collect();
-        bench.state.rules.clear();
-        // Scripts change lists by the thousand, and the model reads every entry that is kept for each packet.
-        bench.state.quotas.0.insert(Quota::VersionsPerPrefixList, 1);
-        let lists = [AddressFamily::Ipv4, AddressFamily::Ipv6].map(|family| {
-            let create = ops::prefix_list::Create {
-                name: family.name().to_owned(),
-                family,
-                max_entries: "10".to_owned(),
-                entries: Vec::new(),
-                tags: Vec::new(),
-            };
-            ops::prefix_list::create(&mut bench.state, &create).unwrap()
-        });
-        let enis = (0..INTERFACES)
-            .map(|n| {
-                let side = if n == 2 { Side::Guest } else { Side::Host };
-                bench.interface(side, &[], &[address(n, false), address(n, true)], Options::default())
-            })
-            .collect();
-        Self { bench, enis, groups, lists, seconds: 1_000_000, packets: 0, counted: HashMap::new() }
+        let cast = Cast::new(&mut bench);
+        Self { bench, cast, seconds: 1_000_000, packets: 0, counted: HashMap::new() }
     }
 
     /// Packets compared so far.
     #[must_use]
     pub fn packets(&self) -> u64 {
         self.packets
-    }
-
-    fn rule(&self, spec: &RuleSpec) -> Rule {
-        let peer = match spec.peer {
-            PeerSpec::V4(net) => Peer::Ipv4(net),
-            PeerSpec::V6(net) => Peer::Ipv6(net),
-            PeerSpec::Group(n) => Peer::Group(self.groups[usize::from(n)]),
-            PeerSpec::List(n) => Peer::PrefixList(self.lists[usize::from(n)]),
-        };
-        let group = self.groups[usize::from(spec.group)];
-        let (direction, traffic) = (spec.direction, spec.traffic);
-        Rule::new(RuleId::random(), group, direction, traffic, peer)
-    }
-
-    fn set_groups(&mut self, interface: u8, bits: u8) {
-        let groups =
-            (0..GROUPS).filter(|n| bits >> n & 1 != 0).map(|n| self.groups[usize::from(n)]).collect();
-        self.bench.state.interfaces.get_mut(&self.enis[usize::from(interface)]).unwrap().groups = groups;
-    }
-
-    fn set_entries(&mut self, list: u8, entries: &[IpNet]) {
-        let text = entries.iter().map(|entry| format!("{entry}\n")).collect::<String>();
-        let file = ops::entry::File { name: "script", text: &text, replace: true };
-        let list = self.lists[usize::from(list)].to_string();
-        ops::entry::import(&mut self.bench.state, &list, file, None, |_| {}).unwrap();
     }
 
     /// Puts the script's state in force on both sides.
@@ -150,11 +93,11 @@ impl Lab {
 
     fn counters(&self) -> HashMap<(EniId, bool, u32), u64> {
         let mut counts = HashMap::new();
-        for &eni in &self.enis {
+        for &eni in &self.cast.enis {
             for outward in [false, true] {
                 let direction =
                     if outward { sg_common::Direction::Egress } else { sg_common::Direction::Ingress };
-                for verdict in verdicts() {
+                for verdict in Verdict::all() {
                     let count = self.bench.count(eni, direction, verdict);
                     counts.insert((eni, outward, verdict.number()), count);
                 }
@@ -167,15 +110,7 @@ impl Lab {
         self.bench.flush();
         let mut model = Model::new();
         self.wait(&mut model, 1_000_000);
-        self.bench.state.rules.clear();
-        for interface in 0..INTERFACES {
-            self.set_groups(interface, script.members[usize::from(interface)]);
-            let eni = self.bench.state.interfaces.get_mut(&self.enis[usize::from(interface)]).unwrap();
-            eni.attachment.as_mut().unwrap().options = script.options[usize::from(interface)];
-        }
-        for (list, entries) in (0..LISTS).zip(&script.lists) {
-            self.set_entries(list, entries);
-        }
+        self.cast.begin(&mut self.bench.state, script);
         let mut live: Vec<Rule> = Vec::new();
         for spec in &script.rules {
             self.add(&mut live, spec);
@@ -202,11 +137,11 @@ impl Lab {
                 }
                 Step::Remove(_) => {}
                 Step::SetGroups(interface, bits) => {
-                    self.set_groups(*interface, *bits);
+                    self.cast.set_groups(&mut self.bench.state, *interface, *bits);
                     self.install(&mut model);
                 }
                 Step::SetEntries(list, entries) => {
-                    self.set_entries(*list, entries);
+                    self.cast.set_entries(&mut self.bench.state, *list, entries);
                     self.install(&mut model);
                 }
             }
@@ -215,7 +150,7 @@ impl Lab {
     }
 
     fn add(&mut self, live: &mut Vec<Rule>, spec: &RuleSpec) {
-        let rule = self.rule(spec);
+        let rule = self.cast.rule(spec);
         if !live.iter().any(|other| other.same_identity(&rule)) {
             self.bench.state.rules.insert(rule.id, rule.clone());
             live.push(rule);
@@ -237,7 +172,7 @@ impl Lab {
         if !takes(hook, &bytes) {
             return Ok(());
         }
-        let eni = self.enis[usize::from(interface)];
+        let eni = self.cast.enis[usize::from(interface)];
         let direction = match packet.direction {
             Direction::Ingress => sg_common::Direction::Ingress,
             Direction::Egress => sg_common::Direction::Egress,

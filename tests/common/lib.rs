@@ -1,6 +1,7 @@
 //! Test support: the shipped programs on a bench, packets, namespaces, the command line, the reference model.
 
 pub mod bench;
+pub mod cast;
 pub mod ctl;
 pub mod differential;
 pub mod enforced;

@@ -154,6 +154,26 @@ fn judged_once(ctl: &Ctl, work: impl FnOnce()) -> String {
 }
 
 #[test]
+fn p21_explain_knows_devices_without_link_layer() {
+    let (ctl, _tun, _host) = tun_lab(false);
+    ctl.json("attach sgtun --adopt none --group web");
+    for (_, remote) in TUN {
+        for (line, verdict) in [
+            ("ingress --protocol tcp --port 22", "allow"),
+            ("ingress --protocol tcp --port 23", "drop"),
+            ("egress --protocol udp --port 53", "allow"),
+            ("egress --protocol udp --port 54", "drop"),
+        ] {
+            assert_eq!(
+                ctl.json(&format!("explain sgtun {line} --remote {remote}"))["verdict"],
+                verdict,
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
 fn p21_a_device_without_link_layer_is_judged_at_tc() {
     let (ctl, mut tun, host) = tun_lab(false);
     assert_eq!(ctl.refused("attach sgtun --group web --mode native").code, "UnsupportedDevice");

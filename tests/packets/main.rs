@@ -5,6 +5,7 @@ mod adoption;
 mod budgets;
 mod documented;
 mod exempt;
+mod explained;
 mod icmp;
 mod layers;
 mod observing;

@@ -9,7 +9,7 @@ use sg_common::{
 };
 use sg_ctl::model::{Options, Side};
 use sg_tests::{
-    bench::{Hook, verdicts},
+    bench::Hook,
     packet::{FragmentOf, Packet, Payload},
     rig::{Rig, Variant},
 };
@@ -248,7 +248,7 @@ fn raw_bytes(side: Side) {
     for (seed, (direction, hook)) in runs.into_iter().enumerate() {
         let counted = |rig: &Rig| -> (u64, u64) {
             let of = |verdict| rig.bench.count(rig.eni, direction, verdict);
-            (verdicts().map(of).sum(), of(Verdict::Pass(Pass::Exempt)))
+            (Verdict::all().map(of).sum(), of(Verdict::Pass(Pass::Exempt)))
         };
         let before = counted(&rig);
         let (count, passed) = throw(&rig, seed as u64, hook, direction);

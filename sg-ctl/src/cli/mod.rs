@@ -4,6 +4,7 @@
 //! them, so that each bad one gets EC2's code (exit 1).
 
 mod datapath;
+mod explain;
 mod group;
 mod interface;
 mod prefix_list;
@@ -90,6 +91,8 @@ enum Command {
     Interface(interface::Command),
     /// Count what passed and what was dropped, and why
     Counters(datapath::Counters),
+    /// Say what would become of a packet that starts a flow, and why
+    Explain(explain::Explain),
     /// Look at tracked flows
     #[command(subcommand)]
     Conntrack(datapath::Conntrack),

@@ -1,6 +1,6 @@
 //! From what was typed to what is done: one arm a command.
 
-use super::{Cli, Command, Global, datapath, group, interface, prefix_list, rule, tag, tell};
+use super::{Cli, Command, Global, datapath, explain, group, interface, prefix_list, rule, tag, tell};
 use crate::{
     adopt, agent, attach,
     context::Context,
@@ -47,6 +47,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
             let ctx = context(&cli.global)?;
             render::counters(out, output, &observe::counters(&ctx, typed.interface.as_deref())?)?;
         }
+        Command::Explain(typed) => explain::run(&cli.global, typed, out)?,
         Command::Conntrack(datapath::Conntrack::List(typed)) => {
             let filter = typed.filter()?;
             render::flows(out, output, &observe::conntrack(&context(&cli.global)?, &filter)?)?;

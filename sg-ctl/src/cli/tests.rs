@@ -82,6 +82,9 @@ fn cli_wrong_usage_is_exit_2() {
         "rule add web ingress --protocol tcp --port 22",
         "rule remove web",
         "interface set-groups eth0",
+        "explain eth0 ingress --protocol tcp",
+        "explain eth0 sideways --protocol tcp --remote 10.0.0.1",
+        "explain eth0 --protocol tcp --remote 10.0.0.1",
         "interface set-timeouts eth0",
         "interface set-timeouts --udp 30",
         "prefix-list create x --max-entries 5",
@@ -129,6 +132,7 @@ fn cli_values_are_not_claps_to_refuse() {
         "prefix-list show pl- --version first",
         "prefix-list resize pl- -1",
         "prefix-list import pl- -",
+        "explain eth0 ingress --protocol -1 --remote nonsense --port -1 --source-port -1 --icmp-type -1",
         "interface set-timeouts eth0 --tcp-established 5d --udp -1 --udp-stream nonsense",
     ] {
         assert!(parse(line).is_ok(), "{line}");

@@ -7,6 +7,7 @@ use crate::model::{
 };
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    iter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -68,25 +69,30 @@ fn said_by_rules(
     for rule in rules.iter().filter(|rule| rule.direction == direction) {
         let permission = Permission::of(rule.traffic, family);
         // Most prefixes of a long list are named once.
-        let mut say = |net: Net| match said.entry(net) {
+        meant(state, vpc, rule.peer, family).for_each(|net| match said.entry(net) {
             Entry::Vacant(new) => drop(new.insert(permission.clone())),
             Entry::Occupied(mut named) => named.get_mut().add(&permission),
-        };
-        match rule.peer {
-            Peer::Ipv4(net) if family == Family::V4 => say(Net::new(net.addr().into(), net.prefix_len())),
-            Peer::Ipv6(net) if family == Family::V6 => say(Net::new(net.addr().into(), net.prefix_len())),
-            Peer::Group(group) if is_in_reach(state, vpc, group) => {
-                members(state, group)
-                    .filter(|address| Family::of(address) == family)
-                    .map(Net::host)
-                    .for_each(say);
-            }
-            Peer::PrefixList(list) => entries(state, list, family).for_each(say),
-            // Of the other family; or stale, which matches nobody (M-69).
-            Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::Group(_) => {}
-        }
+        });
     }
     said
+}
+
+/// The prefixes of a family that a peer means in rules of a VPC's groups.
+pub fn meant(state: &State, vpc: VpcId, peer: Peer, family: Family) -> Box<dyn Iterator<Item = Net> + '_> {
+    match peer {
+        Peer::Ipv4(net) if family == Family::V4 => {
+            Box::new(iter::once(Net::new(net.addr().into(), net.prefix_len())))
+        }
+        Peer::Ipv6(net) if family == Family::V6 => {
+            Box::new(iter::once(Net::new(net.addr().into(), net.prefix_len())))
+        }
+        Peer::Group(group) if is_in_reach(state, vpc, group) => Box::new(
+            members(state, group).filter(move |address| Family::of(address) == family).map(Net::host),
+        ),
+        Peer::PrefixList(list) => Box::new(entries(state, list, family)),
+        // Of the other family; or stale, which matches nobody (M-69).
+        Peer::Ipv4(_) | Peer::Ipv6(_) | Peer::Group(_) => Box::new(iter::empty()),
+    }
 }
 
 /// Whether rules of a VPC's groups mean anybody by the group: it exists, here or behind an active peering (M-66 to M-70).
@@ -114,13 +120,13 @@ fn entries(state: &State, list: PrefixListId, family: Family) -> impl Iterator<I
 
 /// The two protocols that can be untracked.
 #[derive(Clone, Copy)]
-enum IpProtocol {
+pub enum IpProtocol {
     Tcp,
     Udp,
 }
 
 /// The ports of that protocol in a rule; every port in a rule for all traffic.
-fn ports(rule: &Rule, protocol: IpProtocol) -> Option<PortRange> {
+pub fn ports(rule: &Rule, protocol: IpProtocol) -> Option<PortRange> {
     match (rule.traffic, protocol) {
         (Traffic::All, _) => Some(PortRange::ALL),
         (Traffic::Tcp(range), IpProtocol::Tcp) | (Traffic::Udp(range), IpProtocol::Udp) => Some(range),
@@ -129,7 +135,7 @@ fn ports(rule: &Rule, protocol: IpProtocol) -> Option<PortRange> {
 }
 
 /// Whether the rule's peer is written as `0.0.0.0/0` or `::/0`. Nothing else counts, whatever it holds (P-2, T-13).
-fn is_world(rule: &Rule, family: Family) -> bool {
+pub fn is_world(rule: &Rule, family: Family) -> bool {
     match rule.peer {
         Peer::Ipv4(net) => family == Family::V4 && net.prefix_len() == 0,
         Peer::Ipv6(net) => family == Family::V6 && net.prefix_len() == 0,
@@ -150,17 +156,29 @@ fn world_ports(rules: &[&Rule], direction: Direction, family: Family, protocol: 
 
 /// Whether one rule of a direction admits that protocol from or to all addresses on all ports (T-8c).
 fn answers_are_open(rules: &[&Rule], direction: Direction, family: Family, protocol: IpProtocol) -> bool {
-    rules.iter().any(|rule| {
-        rule.direction == direction && is_world(rule, family) && ports(rule, protocol) == Some(PortRange::ALL)
-    })
+    rules.iter().any(|rule| opens_answers(rule, direction, family, protocol))
+}
+
+/// Whether this rule does.
+pub fn opens_answers(rule: &Rule, direction: Direction, family: Family, protocol: IpProtocol) -> bool {
+    rule.direction == direction && is_world(rule, family) && ports(rule, protocol) == Some(PortRange::ALL)
+}
+
+/// Adds the service addresses to what the outward rules say.
+fn add_service_addresses(said: &mut BTreeMap<Net, Permission>, family: Family) {
+    for (address, traffic) in services() {
+        if Family::of(&address) == family {
+            said.entry(Net::host(address)).or_default().add(&Permission::of(traffic, family));
+        }
+    }
 }
 
 /// The service addresses of section N, an implied outward rule that is tracked like any flow (P-10).
-fn add_service_addresses(said: &mut BTreeMap<Net, Permission>, family: Family) {
+pub fn services() -> [(IpAddr, Traffic); 11] {
     let port = |port| PortRange { from: port, to: port };
     let link_local = |c, d| IpAddr::V4(Ipv4Addr::new(169, 254, c, d));
     let ec2 = |last| IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, last));
-    let services = [
+    [
         (link_local(169, 253), Traffic::Tcp(port(53))),
         (link_local(169, 253), Traffic::Udp(port(53))),
         (ec2(0x253), Traffic::Tcp(port(53))),
@@ -172,10 +190,5 @@ fn add_service_addresses(said: &mut BTreeMap<Net, Permission>, family: Family) {
         (link_local(169, 251), Traffic::Tcp(port(1688))),
         (link_local(169, 123), Traffic::Udp(port(123))),
         (ec2(0x123), Traffic::Udp(port(123))),
-    ];
-    for (address, traffic) in services {
-        if Family::of(&address) == family {
-            said.entry(Net::host(address)).or_default().add(&Permission::of(traffic, family));
-        }
-    }
+    ]
 }

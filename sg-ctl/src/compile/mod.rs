@@ -4,11 +4,13 @@
 //! has a port set for each protocol. An address table holds, for every prefix that a rule names, the union of all that
 //! covers it, so that one longest match answers for all rules.
 
+mod attribution;
 mod interface;
 mod permission;
 mod ports;
 mod table;
 
+pub use attribution::{Attribution, Carried, Removal, Start, Tracking, attribute};
 pub use interface::admitted_by;
 pub use permission::Permission;
 pub use ports::Ports;
@@ -37,6 +39,15 @@ impl Family {
         match self {
             Self::V4 => 32,
             Self::V6 => 128,
+        }
+    }
+
+    /// Protocol number of its own ICMP.
+    #[must_use]
+    pub fn icmp(self) -> u8 {
+        match self {
+            Self::V4 => protocol::ICMP,
+            Self::V6 => protocol::ICMPV6,
         }
     }
 

@@ -307,3 +307,66 @@ fn m66_to_m70_a_group_of_a_peered_vpc_counts_while_the_peering_is_active() {
     f.state.groups.remove(&far);
     assert!(!admits(&f), "the group is gone, though its members still name it");
 }
+
+/// What the rules of slot 0's interface say of a TCP connection from this address to this local port.
+fn attributed(f: &Fixture, remote: &str, destination: u16) -> Attribution {
+    let (eni, how) = f.state.attached().find(|(_, how)| how.slot == 0).unwrap();
+    let carried = Carried::Tcp { source: 50_000, destination };
+    let start = Start { direction: Direction::Ingress, remote: remote.parse().unwrap(), carried };
+    attribute(&f.state, eni, &how.options, &start)
+}
+
+/// Removals with what the rules are for: their peers.
+fn removals(f: &Fixture, rules: &[(RuleId, Removal)]) -> Vec<(String, Removal)> {
+    let mut named: Vec<_> =
+        rules.iter().map(|(id, removal)| (f.state.rules[id].peer.to_string(), *removal)).collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+}
+
+#[test]
+fn t31_t32_t33_what_a_rules_removal_would_do_to_an_open_flow() {
+    let (mut f, g) = Fixture::with_t11_rules();
+    let of = |peer: &str, removal| (peer.to_owned(), removal);
+    let ssh = attributed(&f, "203.0.113.1", 22);
+    assert_eq!(ssh.tracking, Tracking::Tracked);
+    assert_eq!(removals(&f, &ssh.rules), [of("203.0.113.1/32", Removal::KeepsTracked)]);
+    assert!(ssh.return_rules.is_empty());
+    assert!(!attributed(&f, "203.0.113.2", 22).admits());
+
+    let web = attributed(&f, "203.0.113.1", 80);
+    assert_eq!(web.tracking, Tracking::Untracked);
+    assert_eq!(removals(&f, &web.rules), [of("0.0.0.0/0", Removal::Interrupts)]);
+    assert_eq!(removals(&f, &web.return_rules), [of("0.0.0.0/0", Removal::Interrupts)]);
+    // A narrow rule beside it keeps that client's flow alive, and is not what makes it untracked.
+    f.rule(g, Direction::Ingress, Traffic::Tcp(port(80, 80)), "203.0.113.1/32");
+    let web = attributed(&f, "203.0.113.1", 80);
+    let expected = [of("0.0.0.0/0", Removal::ChangesTracking), of("203.0.113.1/32", Removal::Nothing)];
+    assert_eq!(removals(&f, &web.rules), expected);
+    let web = attributed(&f, "203.0.113.2", 80);
+    assert_eq!(removals(&f, &web.rules), [of("0.0.0.0/0", Removal::Interrupts)]);
+    // A second outbound rule that is as wide takes the first one's place.
+    f.rule(g, Direction::Egress, Traffic::Tcp(PortRange::ALL), "0.0.0.0/0");
+    let web = attributed(&f, "203.0.113.2", 80);
+    assert_eq!(
+        removals(&f, &web.return_rules),
+        [of("0.0.0.0/0", Removal::Nothing), of("0.0.0.0/0", Removal::Nothing)]
+    );
+}
+
+#[test]
+fn a_prefix_list_and_a_group_are_named_for_whom_they_hold() {
+    let mut f = Fixture::new();
+    let (g, members) = (f.group(), f.group());
+    let list = f.list(AddressFamily::Ipv4, &[("198.51.100.0/24", None), ("192.0.2.0/24", Some(2))]);
+    f.interface(0, &[g], &["10.0.0.1"]);
+    f.interface(1, &[members], &["10.0.0.2"]);
+    f.rule(g, Direction::Ingress, Traffic::Tcp(port(22, 22)), &members.to_string());
+    let id = RuleId::random();
+    let traffic = Traffic::Tcp(port(22, 22));
+    f.state.rules.insert(id, Rule::new(id, g, Direction::Ingress, traffic, Peer::PrefixList(list)));
+    let from = |remote| removals(&f, &attributed(&f, remote, 22).rules);
+    assert_eq!(from("10.0.0.2"), [(members.to_string(), Removal::KeepsTracked)]);
+    assert_eq!(from("198.51.100.9"), [(list.to_string(), Removal::KeepsTracked)]);
+    assert_eq!(from("192.0.2.9"), [], "an entry that is gone");
+}

@@ -45,7 +45,11 @@ impl<K: Plain, V: Plain> BpfMap<K, V> {
         Self::new(fd)
     }
 
-    fn new(fd: OwnedFd) -> Result<Self> {
+    /// Takes over an open map.
+    ///
+    /// # Errors
+    /// Where it is one of other sizes.
+    pub fn new(fd: OwnedFd) -> Result<Self> {
         let (key, value, max_entries) = sys::map_sizes(fd.as_fd())?;
         let sizes = (size_of::<K>() as u32, size_of::<V>() as u32);
         ensure!(

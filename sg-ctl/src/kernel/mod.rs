@@ -11,8 +11,10 @@ mod map;
 pub mod object;
 mod sweep;
 pub mod sys;
+mod trial;
 
 pub use host::Host;
 pub use install::Prepared;
 pub use map::{BpfMap, Plain};
 pub use sweep::{interface as sweep_interface, processors};
+pub use trial::judge;

@@ -6,6 +6,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader,
     programs::{Program, ProgramError, ProgramFd},
 };
+use sg_common::policy::COUNTERS_PER_INTERFACE;
 use std::path::Path;
 
 /// The object that `cargo xtask build` made of `sg-ebpf`.
@@ -121,6 +122,33 @@ pub fn open_sized(
         loader.map_pin_path(name, path.as_path());
     }
     loader.load(OBJECT).map_err(explain_load)
+}
+
+/// Entries of the flow tables that [`open_apart`] makes: one packet needs one, and the kernel shares them out among
+/// processors.
+const APART_ENTRIES: u32 = 1024;
+
+/// Opens the object over the pinned policy maps, with flow and counter maps of its own, which are empty and no larger
+/// than one packet needs: it is judged by the live policy and leaves no trace.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_apart(constants: &Constants, maps: &Path) -> Result<Ebpf> {
+    let tables = [
+        "ESTABLISHED4",
+        "ESTABLISHED6",
+        "ANSWERED4",
+        "ANSWERED6",
+        "PENDING4",
+        "PENDING6",
+        "FRAGMENTS4",
+        "FRAGMENTS6",
+    ];
+    let mut sizes: Vec<_> = tables.map(|name| (name, APART_ENTRIES)).into();
+    // No handshake is completed, so that nobody takes a place in the rings.
+    sizes.extend([("RING4", 1), ("RING6", 1)]);
+    sizes.push(("COUNTERS", (u32::from(constants.slot) + 1) * COUNTERS_PER_INTERFACE));
+    open_sized(constants, maps, &[POLICY_MAPS], &sizes)
 }
 
 /// One sentence for what can go wrong before any program is loaded.

@@ -19,6 +19,24 @@ pub enum Direction {
 impl Direction {
     /// Both, inbound first.
     pub const BOTH: [Self; 2] = [Self::Ingress, Self::Egress];
+
+    /// The other one.
+    #[must_use]
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Ingress => Self::Egress,
+            Self::Egress => Self::Ingress,
+        }
+    }
+}
+
+impl From<Direction> for sg_common::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Ingress => Self::Ingress,
+            Direction::Egress => Self::Egress,
+        }
+    }
 }
 
 /// A rule. Its identity for EC2 is everything but id, description and tags (M-19).

@@ -2,6 +2,7 @@
 //! the shapes of `cli.md`.
 
 mod ec2;
+mod explain;
 mod group;
 mod interface;
 mod observe;
@@ -10,6 +11,7 @@ mod rule;
 mod table;
 mod terminal;
 
+pub use explain::explanation;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{detached, interfaces};
 pub use observe::{attached, counters, flows, status};

@@ -14,24 +14,8 @@ pub(super) fn table(state: &State, rules: &[&Rule], with_group: bool) -> Table {
     };
     for rule in rules {
         let id = rule.id.to_string();
-        let direction = match rule.direction {
-            Direction::Ingress => "ingress".to_owned(),
-            Direction::Egress => "egress".to_owned(),
-        };
-        let protocol = match rule.traffic {
-            Traffic::All => "all".to_owned(),
-            traffic => traffic.protocol(),
-        };
-        let peer = match rule.peer {
-            Peer::Group(id) => format!("{id} ({})", name(id)),
-            Peer::PrefixList(id) => {
-                let name = state.prefix_lists.get(&id).map_or("", |list| list.name.as_str());
-                format!("{id} ({name})")
-            }
-            peer => peer.to_string(),
-        };
+        let [direction, protocol, ports, peer] = content(state, rule);
         let description = rule.description.clone().unwrap_or_default();
-        let ports = ports(rule.traffic);
         match with_group {
             true => {
                 table.row([id, name(rule.group).to_owned(), direction, protocol, ports, peer, description])
@@ -40,6 +24,30 @@ pub(super) fn table(state: &State, rules: &[&Rule], with_group: bool) -> Table {
         }
     }
     table
+}
+
+/// Direction, protocol, ports and peer of a rule.
+pub(super) fn content(state: &State, rule: &Rule) -> [String; 4] {
+    let direction = match rule.direction {
+        Direction::Ingress => "ingress".to_owned(),
+        Direction::Egress => "egress".to_owned(),
+    };
+    let protocol = match rule.traffic {
+        Traffic::All => "all".to_owned(),
+        traffic => traffic.protocol(),
+    };
+    let peer = match rule.peer {
+        Peer::Group(id) => {
+            let name = state.groups.get(&id).map_or("", |group| group.name.as_str());
+            format!("{id} ({name})")
+        }
+        Peer::PrefixList(id) => {
+            let name = state.prefix_lists.get(&id).map_or("", |list| list.name.as_str());
+            format!("{id} ({name})")
+        }
+        peer => peer.to_string(),
+    };
+    [direction, protocol, ports(rule.traffic), peer]
 }
 
 fn ports(traffic: Traffic) -> String {
