@@ -368,7 +368,9 @@ fn refuse_if_enforced(
 fn free_slot(state: &State) -> Result<u16> {
     let taken: BTreeSet<u16> = state.attached().map(|(_, how)| how.slot).collect();
     (0..MAX_INTERFACES as u16).find(|slot| !taken.contains(slot)).ok_or_else(|| {
-        let message = format!("this host enforces {MAX_INTERFACES} interfaces already, which is all it can");
+        let message = format!(
+            "this host enforces {MAX_INTERFACES} interfaces already, which is all it can; detach one first"
+        );
         Refusal::new("ResourceLimitExceeded", message).into()
     })
 }

@@ -142,9 +142,11 @@ fn log_to_stderr(verbose: u8, stays: bool) {
 fn print(answer: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(answer).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Refusal::new("OutputError", format!("the answer cannot be written: {error}")).into())
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Refusal::new(
+            "OutputError",
+            format!("the answer cannot be written: {error}; what it is about is done"),
+        )
+        .into()),
         _ => Ok(()),
     }
 }

@@ -79,7 +79,7 @@ fn attach_both(
     mut beside: impl FnMut(Moment) -> Result<()>,
 ) -> Result<()> {
     if KernelVersion::current().is_ok_and(|kernel| kernel < KernelVersion::new(6, 6, 0)) {
-        let message = "TC hooks are attached by tcx links, which Linux has since 6.6; this kernel is older";
+        let message = "TC hooks are attached by tcx links, which Linux has since 6.6; this kernel is older, use a later one";
         return Err(Refusal::new("UnsupportedKernel", message).into());
     }
     let device = NetworkInterface::Index(ifindex);

@@ -105,7 +105,7 @@ pub fn delete(state: &mut State, given: &str) -> Result<GroupId> {
     if !holders.is_empty() {
         return Err(Refusal::new(
             "DependencyViolation",
-            format!("resource {id} has a dependent object: {}", enumerate(&holders)),
+            format!("resource {id} has a dependent object: {}; change these first", enumerate(&holders)),
         )
         .into());
     }
@@ -219,7 +219,10 @@ mod tests {
         assert_eq!(held.code, "DependencyViolation");
         assert_eq!(
             held.message,
-            format!("resource {web} has a dependent object: rule {} of group db ({db})", added.rules[0])
+            format!(
+                "resource {web} has a dependent object: rule {} of group db ({db}); change these first",
+                added.rules[0]
+            )
         );
         delete(&mut state, "db").unwrap();
         delete(&mut state, "web").unwrap();

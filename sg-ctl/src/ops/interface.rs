@@ -77,12 +77,15 @@ pub fn resolve_groups(state: &State, vpc: VpcId, given: &[String]) -> Result<Vec
             groups.push(id);
         }
     }
-    if groups.len() > state.quotas.get(Quota::GroupsPerInterface) as usize {
-        return Err(Refusal::new(
-            "SecurityGroupsPerInterfaceLimitExceeded",
-            "The maximum number of security groups per interface has been reached.",
-        )
-        .into());
+    let quota = Quota::GroupsPerInterface;
+    let limit = state.quotas.get(quota);
+    if groups.len() > limit as usize {
+        let message = format!(
+            "The maximum number of security groups per interface has been reached. It is {limit}; 'sg-ctl quota \
+             {quota}={}' raises it",
+            groups.len()
+        );
+        return Err(Refusal::new("SecurityGroupsPerInterfaceLimitExceeded", message).into());
     }
     Ok(groups)
 }
@@ -91,9 +94,11 @@ pub fn resolve_groups(state: &State, vpc: VpcId, given: &[String]) -> Result<Vec
 pub fn set_groups(state: &mut State, netns: Option<&str>, given: &str, groups: &[String]) -> Result<EniId> {
     let id = find(state, netns, given)?;
     if groups.is_empty() {
-        return Err(
-            Refusal::new("MissingParameter", "An interface carries at least one security group").into()
-        );
+        return Err(Refusal::new(
+            "MissingParameter",
+            "An interface carries at least one security group; name one or more",
+        )
+        .into());
     }
     let Some(vpc) = state.interfaces.get(&id).map(|interface| interface.vpc) else {
         return Ok(id);
@@ -324,7 +329,7 @@ pub(crate) mod tests {
         assert_eq!(
             refused(resolve_groups(&state, vpc, &all)),
             "SecurityGroupsPerInterfaceLimitExceeded: The maximum number of security groups per interface has been \
-             reached."
+             reached. It is 5; 'sg-ctl quota groups-per-interface=6' raises it"
         );
     }
 

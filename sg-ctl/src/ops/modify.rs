@@ -253,7 +253,7 @@ mod tests {
             &mut state,
             id,
             &[("icmp-code", "0")],
-            "InvalidParameterValue: Invalid value 'Must specify both from and to ports with ICMP.' for portRange.",
+            "InvalidParameterValue: Invalid value 'Must specify both from and to ports with ICMP.' for portRange. Give --icmp-type as well.",
         );
         let after = modified(&mut state, id, &[("protocol", "47")]);
         assert_eq!(after.traffic, Traffic::Other(47));
@@ -281,7 +281,7 @@ mod tests {
             &mut state,
             id,
             &[("port", "22")],
-            "InvalidParameterValue: When protocol is ALL, you cannot specify from-port.",
+            "InvalidParameterValue: When protocol is ALL, you cannot specify from-port. Leave --port out.",
         );
         let typed = changes(&[("protocol", "47"), ("port", "22")]);
         let warning = modify(&mut state, &id.to_string(), &typed).unwrap().warning;
@@ -292,9 +292,18 @@ mod tests {
     fn a64_a_bad_value_changes_nothing() {
         let (mut state, id) = ssh();
         for (flag, value, message) in [
-            ("port", "-1", "TCP/UDP (from) port (-1) out of range"),
-            ("cidr", "10.0.0.0/99", "CIDR block 10.0.0.0/99 is malformed"),
-            ("protocol", "ipx", "Invalid value 'ipx' for IP protocol. Unknown protocol."),
+            ("port", "-1", "TCP/UDP (from) port (-1) out of range; ports are 0 to 65535"),
+            (
+                "cidr",
+                "10.0.0.0/99",
+                "CIDR block 10.0.0.0/99 is malformed; write it like 10.0.0.0/8 or 2001:db8::/32",
+            ),
+            (
+                "protocol",
+                "ipx",
+                "Invalid value 'ipx' for IP protocol. Unknown protocol. Use tcp, udp, icmp, icmpv6, all, or a number from 0 to \
+                 255.",
+            ),
             ("icmp-type", "8", "--icmp-type and --icmp-code go with protocol icmp or icmpv6, not with 'tcp'"),
         ] {
             refuses(&mut state, id, &[(flag, value)], &format!("InvalidParameterValue: {message}"));
@@ -318,7 +327,8 @@ mod tests {
         let id = add(&mut state, "web", &Content::tcp("22").with_list("small")).unwrap().rules[0];
         let after = modified(&mut state, id, &[("prefix-list", "large")]);
         assert_eq!(after.peer, Peer::PrefixList(prefix_list::find(&state, "large").unwrap()));
-        let full = "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.";
+        let full = "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached. It is 60 \
+         for each direction and family; 'sg-ctl quota rules-per-group=N' raises it";
         refuses(&mut state, id, &[("prefix-list", "larger")], full);
         state.quotas.0.insert(Quota::ReferencesPerPrefixList, 1);
         modified(&mut state, id, &[("prefix-list", "large"), ("port", "23")]);

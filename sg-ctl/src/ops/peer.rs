@@ -16,6 +16,9 @@ pub fn cidr(typed: &str) -> Result<Peer> {
     })
 }
 
+/// What a CIDR looks like.
+const LIKE: &str = "; write it like 10.0.0.0/8 or 2001:db8::/32";
+
 /// Reads a CIDR into canonical form.
 pub fn network(typed: &str) -> Result<IpNet> {
     let malformed = |hint: &str| Refusal::invalid(format!("CIDR block {typed} is malformed{hint}"));
@@ -23,17 +26,17 @@ pub fn network(typed: &str) -> Result<IpNet> {
         let hint = match typed.parse::<IpAddr>() {
             Ok(IpAddr::V4(_)) => format!("; write {typed}/32 for the single address"),
             Ok(IpAddr::V6(_)) => format!("; write {typed}/128 for the single address"),
-            Err(_) => String::new(),
+            Err(_) => LIKE.to_owned(),
         };
         return Err(malformed(&hint).into());
     };
-    let address: IpAddr = address.parse().map_err(|_| malformed(""))?;
+    let address: IpAddr = address.parse().map_err(|_| malformed(LIKE))?;
     // A sign or a leading zero is not EC2's text, though `u8` reads it.
     let is_plain = length.bytes().all(|b| b.is_ascii_digit()) && (length == "0" || !length.starts_with('0'));
-    let length: u8 = length.parse().ok().filter(|_| is_plain).ok_or_else(|| malformed(""))?;
+    let length: u8 = length.parse().ok().filter(|_| is_plain).ok_or_else(|| malformed(LIKE))?;
     let net: IpNet = match address {
-        IpAddr::V4(v4) => Ipv4Net::new(v4, length).map_err(|_| malformed(""))?.trunc().into(),
-        IpAddr::V6(v6) => Ipv6Net::new(v6, length).map_err(|_| malformed(""))?.trunc().into(),
+        IpAddr::V4(v4) => Ipv4Net::new(v4, length).map_err(|_| malformed(LIKE))?.trunc().into(),
+        IpAddr::V6(v6) => Ipv6Net::new(v6, length).map_err(|_| malformed(LIKE))?.trunc().into(),
     };
     Ok(net)
 }
@@ -131,7 +134,9 @@ mod tests {
         ] {
             assert_eq!(
                 refused(cidr(typed)),
-                format!("InvalidParameterValue: CIDR block {typed} is malformed")
+                format!(
+                    "InvalidParameterValue: CIDR block {typed} is malformed; write it like 10.0.0.0/8 or 2001:db8::/32"
+                )
             );
         }
     }

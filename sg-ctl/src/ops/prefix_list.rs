@@ -124,7 +124,7 @@ pub fn delete(state: &mut State, given: &str) -> Result<PrefixList> {
     if !holders.is_empty() {
         return Err(Refusal::new(
             "DependencyViolation",
-            format!("resource {id} has a dependent object: {}", enumerate(&holders)),
+            format!("resource {id} has a dependent object: {}; remove these first", enumerate(&holders)),
         )
         .into());
     }

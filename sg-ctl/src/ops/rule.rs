@@ -135,7 +135,10 @@ fn read(state: &State, group: GroupId, content: &Content) -> Result<(Vec<Key>, V
         .into());
     }
     if BTreeSet::from_iter(&peers).len() < peers.len() {
-        return Err(Refusal::invalid("The same permission must not appear multiple times").into());
+        return Err(Refusal::invalid(
+            "The same permission must not appear multiple times; give each source once",
+        )
+        .into());
     }
     let key = |peer| Key { direction: content.direction, traffic: reading.traffic, peer };
     Ok((peers.into_iter().map(key).collect(), reading.warning.into_iter().collect()))
@@ -163,7 +166,8 @@ pub(super) fn check_quota(
     replaced: Option<&Rule>,
     new: &[Rule],
 ) -> Result<()> {
-    let limit = u64::from(state.quotas.get(Quota::RulesPerGroup));
+    let quota = Quota::RulesPerGroup;
+    let limit = u64::from(state.quotas.get(quota));
     for direction in Direction::BOTH {
         for family in [AddressFamily::Ipv4, AddressFamily::Ipv6] {
             let of = |rule: &Rule| if rule.direction == direction { weight(state, rule, family) } else { 0 };
@@ -171,11 +175,11 @@ pub(super) fn check_quota(
             let less = replaced.map_or(0, of);
             let total = weight_of_group(state, group, direction, family) + more - less;
             if more > less && total > limit {
-                return Err(Refusal::new(
-                    "RulesPerSecurityGroupLimitExceeded",
-                    "The maximum number of rules per security group has been reached.",
-                )
-                .into());
+                let message = format!(
+                    "The maximum number of rules per security group has been reached. It is {limit} for each direction \
+                     and family; 'sg-ctl quota {quota}=N' raises it"
+                );
+                return Err(Refusal::new("RulesPerSecurityGroupLimitExceeded", message).into());
             }
         }
     }
@@ -256,11 +260,11 @@ fn matching(state: &State, group: GroupId, content: &Content) -> Result<Vec<Rule
         .iter()
         .map(|key| {
             present.get(key).copied().ok_or_else(|| {
-                Refusal::new(
-                    "InvalidPermission.NotFound",
-                    "The specified rule does not exist in this security group",
-                )
-                .into()
+                let message = format!(
+                    "The specified rule does not exist in this security group; 'sg-ctl rule list {group}' shows those \
+                     that do"
+                );
+                Refusal::new("InvalidPermission.NotFound", message).into()
             })
         })
         .collect()

@@ -78,7 +78,7 @@ fn a50_the_same_rule_twice_in_one_call() {
     refuses(
         &mut state,
         &Content::tcp("22").with_cidr("10.0.0.0/24").with_cidr("10.0.0.9/24"),
-        "InvalidParameterValue: The same permission must not appear multiple times",
+        "InvalidParameterValue: The same permission must not appear multiple times; give each source once",
     );
 }
 
@@ -88,7 +88,7 @@ fn a51_one_bad_peer_refuses_all() {
     refuses(
         &mut state,
         &Content::tcp("22").with_cidr("10.0.0.0/24").with_cidr("10.0.0.0/99"),
-        "InvalidParameterValue: CIDR block 10.0.0.0/99 is malformed",
+        "InvalidParameterValue: CIDR block 10.0.0.0/99 is malformed; write it like 10.0.0.0/8 or 2001:db8::/32",
     );
 }
 
@@ -107,7 +107,8 @@ fn a51_one_duplicate_or_one_too_many_refuses_all() {
     refuses(
         &mut state,
         &two_more,
-        "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.",
+        "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached. It is 2 \
+         for each direction and family; 'sg-ctl quota rules-per-group=N' raises it",
     );
     state.quotas.0.insert(Quota::RulesPerGroup, 3);
     assert_eq!(add(&mut state, "web", &two_more).unwrap().rules.len(), 2);
@@ -179,7 +180,8 @@ fn m34_m45_sixty_rules_for_each_direction_and_family() {
     let (mut state, _) = with_web();
     let full = (0..60).fold(Content::tcp("22"), |c, n| c.with_cidr(&format!("10.0.{n}.0/24")));
     add(&mut state, "web", &full).unwrap();
-    let limit = "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached.";
+    let limit = "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached. It is 60 \
+         for each direction and family; 'sg-ctl quota rules-per-group=N' raises it";
     refuses(&mut state, &Content::tcp("22").with_cidr("10.1.0.0/24"), limit);
     // A group counts in both families (M-45).
     refuses(&mut state, &Content::tcp("22").with_group("web"), limit);
@@ -233,14 +235,15 @@ fn m19_content_names_a_rule_whatever_its_description() {
 
 #[test]
 fn a66b_content_that_is_absent_refuses_all() {
-    let (mut state, _) = with_web();
+    let (mut state, web) = with_web();
     add(&mut state, "web", &Content::tcp("22").with_cidr("10.0.0.0/8")).unwrap();
     let before = state.clone();
     let wanted = Content::tcp("22").with_cidr("10.0.0.0/8").with_cidr("10.0.0.0/9");
-    assert_eq!(
-        refused(remove(&mut state, "web", &Which::Content(wanted))),
-        "InvalidPermission.NotFound: The specified rule does not exist in this security group"
+    let expected = format!(
+        "InvalidPermission.NotFound: The specified rule does not exist in this security group; 'sg-ctl rule list {web}' \
+         shows those that do"
     );
+    assert_eq!(refused(remove(&mut state, "web", &Which::Content(wanted))), expected);
     assert_eq!(state, before);
 }
 

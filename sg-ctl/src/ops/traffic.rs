@@ -67,9 +67,10 @@ pub fn read(typed: Typed<'_>) -> Result<Reading> {
             if typed.port.is_some() {
                 // The word is ours and takes no port. EC2's own -1 ignores it, which opens more than was meant (U-6).
                 if typed.protocol != "-1" {
-                    return Err(
-                        Refusal::invalid("When protocol is ALL, you cannot specify from-port.").into()
-                    );
+                    return Err(Refusal::invalid(
+                        "When protocol is ALL, you cannot specify from-port. Leave --port out.",
+                    )
+                    .into());
                 }
                 warning = Some("protocol -1 covers all ports of all protocols; --port is ignored".to_owned());
             }
@@ -90,13 +91,16 @@ pub fn read(typed: Typed<'_>) -> Result<Reading> {
 }
 
 fn unknown_protocol(typed: &str) -> Refusal {
-    Refusal::invalid(format!("Invalid value '{typed}' for IP protocol. Unknown protocol."))
+    Refusal::invalid(format!(
+        "Invalid value '{typed}' for IP protocol. Unknown protocol. Use tcp, udp, icmp, icmpv6, all, or \
+         a number from 0 to 255."
+    ))
 }
 
 fn ports(typed: Option<&str>) -> Result<PortRange> {
     let Some(typed) = typed else {
         return Err(Refusal::invalid(
-            "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange.",
+            "Invalid value 'Must specify both from and to ports with TCP/UDP.' for portRange. Give --port.",
         )
         .into());
     };
@@ -110,12 +114,16 @@ fn ports(typed: Option<&str>) -> Result<PortRange> {
         .into());
     }
     let port = |text: &str, which: &str| {
-        text.parse::<u16>()
-            .map_err(|_| Refusal::invalid(format!("TCP/UDP ({which}) port ({text}) out of range")))
+        text.parse::<u16>().map_err(|_| {
+            Refusal::invalid(format!("TCP/UDP ({which}) port ({text}) out of range; ports are 0 to 65535"))
+        })
     };
     let (from, to) = (port(from, "from")?, port(to, "to")?);
     if from > to {
-        return Err(Refusal::invalid(format!("Invalid TCP/UDP port range ({from}:{to})")).into());
+        return Err(Refusal::invalid(format!(
+            "Invalid TCP/UDP port range ({from}:{to}); the lower port comes first"
+        ))
+        .into());
     }
     Ok(PortRange { from, to })
 }
@@ -130,14 +138,16 @@ fn icmp(typed: Typed<'_>) -> Result<IcmpMatch> {
     let code = typed.icmp_code.map(|text| icmp_number(text, "code")).transpose()?;
     match (kind, code) {
         (None, Some(_)) => Err(Refusal::invalid(
-            "Invalid value 'Must specify both from and to ports with ICMP.' for portRange.",
+            "Invalid value 'Must specify both from and to ports with ICMP.' for \
+         portRange. Give --icmp-type as well.",
         )
         .into()),
         (None | Some(None), None | Some(None)) => Ok(IcmpMatch::All),
         // Type -1 allows no code but -1 (A-44).
-        (Some(None), Some(Some(code))) => {
-            Err(Refusal::invalid(format!("ICMP code ({code}) out of range")).into())
-        }
+        (Some(None), Some(Some(code))) => Err(Refusal::invalid(format!(
+            "ICMP code ({code}) out of range; --icmp-type -1 is all types with all codes"
+        ))
+        .into()),
         (Some(Some(kind)), None | Some(None)) => Ok(IcmpMatch::Type(kind)),
         (Some(Some(kind)), Some(Some(code))) => Ok(IcmpMatch::TypeCode(kind, code)),
     }
@@ -153,7 +163,9 @@ fn icmp_number(text: &str, which: &str) -> Result<Option<u8>> {
             Refusal::invalid(format!("Invalid value '{text}' for ICMP {which}. Write a number.")).into()
         );
     }
-    text.parse().map(Some).map_err(|_| Refusal::invalid(format!("ICMP {which} ({text}) out of range")).into())
+    text.parse().map(Some).map_err(|_| {
+        Refusal::invalid(format!("ICMP {which} ({text}) out of range; it is 0 to 255, or -1 for all")).into()
+    })
 }
 
 /// Digits with at most a minus sign: what is a number at all, in range or not.
@@ -209,7 +221,7 @@ mod tests {
     fn cli_the_word_all_takes_no_port() {
         assert_eq!(
             refused(port("all", "22")),
-            "InvalidParameterValue: When protocol is ALL, you cannot specify from-port."
+            "InvalidParameterValue: When protocol is ALL, you cannot specify from-port. Leave --port out."
         );
     }
 
@@ -229,7 +241,7 @@ mod tests {
             assert_eq!(
                 refused(bare(protocol)),
                 "InvalidParameterValue: Invalid value 'Must specify both from and to ports with TCP/UDP.' for \
-                 portRange."
+                 portRange. Give --port."
             );
         }
     }
@@ -238,32 +250,36 @@ mod tests {
     fn a63_an_icmp_code_needs_its_type() {
         assert_eq!(
             refused(messages(None, Some("0"))),
-            "InvalidParameterValue: Invalid value 'Must specify both from and to ports with ICMP.' for portRange."
+            "InvalidParameterValue: Invalid value 'Must specify both from and to ports with ICMP.' for \
+         portRange. Give --icmp-type as well."
         );
     }
 
     #[test]
     fn a64_numbers_out_of_range_are_named() {
         for (typed, message) in [
-            ("-1", "TCP/UDP (from) port (-1) out of range"),
-            ("65536", "TCP/UDP (from) port (65536) out of range"),
-            ("1-65536", "TCP/UDP (to) port (65536) out of range"),
-            ("-1--1", "TCP/UDP (from) port (-1) out of range"),
-            ("99999999999999999999", "TCP/UDP (from) port (99999999999999999999) out of range"),
+            ("-1", "TCP/UDP (from) port (-1) out of range; ports are 0 to 65535"),
+            ("65536", "TCP/UDP (from) port (65536) out of range; ports are 0 to 65535"),
+            ("1-65536", "TCP/UDP (to) port (65536) out of range; ports are 0 to 65535"),
+            ("-1--1", "TCP/UDP (from) port (-1) out of range; ports are 0 to 65535"),
+            (
+                "99999999999999999999",
+                "TCP/UDP (from) port (99999999999999999999) out of range; ports are 0 to 65535",
+            ),
         ] {
             assert_eq!(refused(port("tcp", typed)), format!("InvalidParameterValue: {message}"));
         }
         assert_eq!(
             refused(messages(Some("8"), Some("65535"))),
-            "InvalidParameterValue: ICMP code (65535) out of range"
+            "InvalidParameterValue: ICMP code (65535) out of range; it is 0 to 255, or -1 for all"
         );
         assert_eq!(
             refused(messages(Some("256"), None)),
-            "InvalidParameterValue: ICMP type (256) out of range"
+            "InvalidParameterValue: ICMP type (256) out of range; it is 0 to 255, or -1 for all"
         );
         assert_eq!(
             refused(messages(Some("-1"), Some("0"))),
-            "InvalidParameterValue: ICMP code (0) out of range"
+            "InvalidParameterValue: ICMP code (0) out of range; --icmp-type -1 is all types with all codes"
         );
     }
 
@@ -271,7 +287,7 @@ mod tests {
     fn a64b_a_range_must_not_run_backwards() {
         assert_eq!(
             refused(port("udp", "80-70")),
-            "InvalidParameterValue: Invalid TCP/UDP port range (80:70)"
+            "InvalidParameterValue: Invalid TCP/UDP port range (80:70); the lower port comes first"
         );
     }
 
@@ -281,7 +297,8 @@ mod tests {
             assert_eq!(
                 refused(port(protocol, "1")),
                 format!(
-                    "InvalidParameterValue: Invalid value '{protocol}' for IP protocol. Unknown protocol."
+                    "InvalidParameterValue: Invalid value '{protocol}' for IP protocol. Unknown protocol. Use tcp, udp, icmp, icmpv6, all, or \
+         a number from 0 to 255."
                 )
             );
         }
