@@ -13,6 +13,7 @@ use crate::{
     },
     model::{Attachment, EniId, Interface, Mode, Options, Side, State, Tags, TimeoutSettings},
     netns, observation, ops,
+    time::now,
     transact::{Enforced, claim, is_known},
 };
 use anyhow::Context as _;
@@ -20,12 +21,7 @@ use sg_common::{
     limits::MAX_INTERFACES,
     policy::{REVISION_NONE, STATE_HZ, STATE_REVISION},
 };
-use std::{
-    collections::BTreeSet,
-    net::IpAddr,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -127,7 +123,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             mode_reason: String::new(),
             options: request.options,
             timeouts: TimeoutSettings::default(),
-            attached_since: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            attached_since: now(),
             observe_until: None,
         }),
         tags: Tags::new(),

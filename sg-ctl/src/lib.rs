@@ -19,4 +19,5 @@ pub mod ops;
 pub mod render;
 pub mod sockets;
 pub mod store;
+pub mod time;
 pub mod transact;

@@ -14,6 +14,7 @@ use crate::{
     model::{Side, State},
     netns, ops,
     store::Snapshot,
+    time::now,
 };
 use sg_common::policy::{STATE_REVISION, STATE_STORE};
 
@@ -42,6 +43,7 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
     let before = transaction.snapshot().state.clone();
     let mut state = before.clone();
     ops::ensure_default_vpc(&mut state);
+    ops::peering::let_time_pass(&mut state, now());
     refresh_addresses(&mut state);
     end_observations(&mut state, host.as_ref());
     let value = op(&mut state)?;
@@ -175,8 +177,9 @@ fn is_in_step(ctx: &Context, snapshot: &Snapshot) -> bool {
 /// # Errors
 /// Where the store cannot be read.
 pub fn view(ctx: &Context) -> Result<State> {
-    let state = read(ctx)?;
+    let mut state = read(ctx)?;
     if ops::vpc::default_vpc(&state).is_some() {
+        ops::peering::let_time_pass(&mut state, now());
         return Ok(state);
     }
     // The first use of a store makes its default VPC, so that its ids stay what they were shown as.

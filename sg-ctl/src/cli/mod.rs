@@ -7,12 +7,16 @@ mod datapath;
 mod explain;
 mod group;
 mod interface;
+mod peering;
 mod prefix_list;
 mod progress;
+mod quota;
 mod rule;
 mod run;
 mod shell;
+mod stale;
 mod tag;
+mod vpc;
 
 use crate::{
     error::{Refusal, Result},
@@ -89,6 +93,18 @@ enum Command {
     /// Show interfaces, change the groups they carry and their timeouts
     #[command(subcommand)]
     Interface(interface::Command),
+    /// Make, show and delete VPCs
+    #[command(subcommand)]
+    Vpc(vpc::Command),
+    /// Join VPCs, so that their rules may name each other's groups
+    #[command(subcommand)]
+    Peering(peering::Command),
+    /// Show rules that name a group which is gone or out of reach
+    Stale(stale::Stale),
+    /// Show who names a group
+    References(stale::References),
+    /// Show quotas, or set some
+    Quota(quota::Quota),
     /// Count what passed and what was dropped, and why
     Counters(datapath::Counters),
     /// Say what would become of a packet that starts a flow, and why

@@ -1,6 +1,9 @@
 //! From what was typed to what is done: one arm a command.
 
-use super::{Cli, Command, Global, datapath, explain, group, interface, prefix_list, rule, tag, tell};
+use super::{
+    Cli, Command, Global, datapath, explain, group, interface, peering, prefix_list, quota, rule, stale, tag,
+    tell, vpc,
+};
 use crate::{
     adopt, agent, attach,
     context::Context,
@@ -43,6 +46,11 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::Tag(typed) => tag::tag(&cli.global, typed, out)?,
         Command::Untag(typed) => tag::untag(&cli.global, typed, out)?,
         Command::Interface(command) => run_interface(&cli.global, command, out)?,
+        Command::Vpc(command) => vpc::run(&cli.global, command, out)?,
+        Command::Peering(command) => peering::run(&cli.global, command, out)?,
+        Command::Stale(typed) => stale::run_stale(&cli.global, typed, out)?,
+        Command::References(typed) => stale::run_references(&cli.global, typed, out)?,
+        Command::Quota(typed) => quota::run(&cli.global, typed, out)?,
         Command::Counters(typed) => {
             let ctx = context(&cli.global)?;
             render::counters(out, output, &observe::counters(&ctx, typed.interface.as_deref())?)?;

@@ -7,6 +7,7 @@ use crate::{
     error::Result,
     kernel::{BpfMap, Host, Plain, links},
     model::{Attachment, Interface, Mode, Side},
+    time::rfc3339,
     transact,
 };
 use sg_common::{SCHEMA_VERSION, policy::STATE_GENERATION};
@@ -84,19 +85,4 @@ fn maps(host: &Host) -> Result<Vec<MapStatus>> {
     ];
     maps.extend(host.policy_maps()?);
     Ok(maps)
-}
-
-/// Seconds since the epoch as RFC 3339 in UTC, by the civil-from-days algorithm of Howard Hinnant.
-fn rfc3339(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }

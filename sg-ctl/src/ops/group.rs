@@ -3,7 +3,7 @@
 use super::{enumerate, nearest, tag, text, vpc};
 use crate::{
     error::{Refusal, Result},
-    model::{GroupId, Peer, SecurityGroup, State, VpcId},
+    model::{GroupId, Peer, Quota, SecurityGroup, State, VpcId},
 };
 
 /// What was typed for a new group.
@@ -40,10 +40,20 @@ pub fn create(state: &mut State, request: &Create) -> Result<GroupId> {
         )
         .into());
     }
+    refuse_beyond_quota(state)?;
     let id = GroupId::random();
     state.groups.insert(id, SecurityGroup { id, name, description, vpc, tags });
     vpc::add_outbound_rules(state, id);
     Ok(id)
+}
+
+/// M-33: no more groups than the quota, those named `default` counted.
+pub(super) fn refuse_beyond_quota(state: &State) -> Result<()> {
+    if state.groups.len() < state.quotas.get(Quota::Groups) as usize {
+        return Ok(());
+    }
+    let message = "The maximum number of security groups has been reached.";
+    Err(Refusal::new("SecurityGroupLimitExceeded", message).into())
 }
 
 /// Finds a group by id, or by name in `vpc`.
@@ -90,8 +100,8 @@ pub fn list(state: &State, vpc: Option<&str>) -> Result<Vec<GroupId>> {
     Ok(groups.into_iter().map(|group| group.id).collect())
 }
 
-/// Deletes a group and its rules. Refused while an interface carries it or another group names it (M-28); its own
-/// naming of itself does not hold it (P-18).
+/// Deletes a group and its rules. Refused while an interface carries it or another group of its VPC names it (M-28). Its
+/// own naming of itself does not hold it (P-18), nor do rules of a peer VPC, which turn stale (M-31).
 pub fn delete(state: &mut State, given: &str) -> Result<GroupId> {
     let id = find_in_default_vpc(state, given)?;
     if state.groups.get(&id).is_some_and(|group| group.name == "default") {
@@ -121,8 +131,13 @@ fn holders(state: &State, id: GroupId) -> Vec<String> {
         .values()
         .filter(|interface| interface.groups.contains(&id))
         .map(|interface| format!("interface {} ({})", interface.name, interface.id));
-    let rules =
-        state.rules.values().filter(|rule| rule.peer == Peer::Group(id) && rule.group != id).map(|rule| {
+    let vpc_of = |id| state.groups.get(&id).map(|group| group.vpc);
+    let rules = state
+        .rules
+        .values()
+        .filter(|rule| rule.peer == Peer::Group(id) && rule.group != id)
+        .filter(|rule| vpc_of(rule.group) == vpc_of(id))
+        .map(|rule| {
             let name = state.groups.get(&rule.group).map_or("", |group| group.name.as_str());
             format!("rule {} of group {name} ({})", rule.id, rule.group)
         });
@@ -227,6 +242,25 @@ mod tests {
         delete(&mut state, "db").unwrap();
         delete(&mut state, "web").unwrap();
         assert!(state.rules.values().all(|rule| rule.group != web && rule.group != db));
+    }
+
+    #[test]
+    fn m33_no_more_groups_than_the_quota() {
+        let (mut state, _) = state();
+        state.quotas.0.insert(Quota::Groups, 2);
+        create_named(&mut state, "a").unwrap();
+        let message = "SecurityGroupLimitExceeded: The maximum number of security groups has been reached.";
+        assert_eq!(refused(create_named(&mut state, "b")), message);
+        // A VPC brings one along.
+        assert_eq!(refused(vpc::create(&mut state, "prod", &[])), message);
+        state.quotas.0.insert(Quota::Groups, 3);
+        create_named(&mut state, "b").unwrap();
+        // Lowered below what there is, it leaves that alone.
+        state.quotas.0.insert(Quota::Groups, 1);
+        delete(&mut state, "b").unwrap();
+        assert_eq!(refused(create_named(&mut state, "b")), message);
+        state.quotas.0.remove(&Quota::Groups);
+        create_named(&mut state, "b").unwrap();
     }
 
     #[test]

@@ -180,7 +180,16 @@ pub(crate) mod tests {
         ops::testing::{group, refused, state},
     };
 
-    /// Records an attached interface with the group `default`.
+    /// Records an attached interface of a VPC, with its group `default`.
+    pub fn attached_in(state: &mut State, vpc: VpcId, name: &str) -> EniId {
+        let id = attached(state, name, None);
+        let groups = resolve_groups(state, vpc, &[]).unwrap();
+        let interface = state.interfaces.get_mut(&id).unwrap();
+        (interface.vpc, interface.groups) = (vpc, groups);
+        id
+    }
+
+    /// Records an attached interface of the default VPC, with its group `default`.
     pub fn attached(state: &mut State, name: &str, netns: Option<&str>) -> EniId {
         let vpc = super::super::ensure_default_vpc(state);
         let groups = resolve_groups(state, vpc, &[]).unwrap();

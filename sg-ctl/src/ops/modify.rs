@@ -110,7 +110,14 @@ fn traffic(before: Traffic, changes: &Changes) -> Result<traffic::Reading> {
 
 /// The peer that was typed, of the kind that the rule has; its own where none was.
 fn new_peer(state: &State, owner: &SecurityGroup, rule: &Rule, changes: &Changes) -> Result<Peer> {
-    let peers = peer::read(state, owner, &changes.cidrs, &changes.prefix_lists, &changes.source_groups)?;
+    let peers = peer::read(
+        state,
+        owner,
+        &changes.cidrs,
+        &changes.prefix_lists,
+        &changes.source_groups,
+        peer::referenced_group,
+    )?;
     let peer = match peers[..] {
         [] => return Ok(rule.peer),
         [only] => only,

@@ -46,6 +46,9 @@ pub fn network_or_address(typed: &str) -> Result<IpNet> {
     typed.parse::<IpAddr>().map_or_else(|_| network(typed), |address| Ok(address.into()))
 }
 
+/// How the group of a rule is found.
+pub type FindGroup = fn(&State, &SecurityGroup, &str) -> Result<Peer>;
+
 /// The peers of rules of `owner` as typed: prefixes, then prefix lists, then groups.
 pub fn read(
     state: &State,
@@ -53,17 +56,19 @@ pub fn read(
     cidrs: &[String],
     prefix_lists: &[String],
     source_groups: &[String],
+    find_group: FindGroup,
 ) -> Result<Vec<Peer>> {
     let cidrs = cidrs.iter().map(|typed| cidr(typed));
     let lists = prefix_lists.iter().map(|typed| prefix_list::find(state, typed).map(Peer::PrefixList));
-    let groups = source_groups.iter().map(|typed| referenced_group(state, owner, typed));
+    let groups = source_groups.iter().map(|typed| find_group(state, owner, typed));
     cidrs.chain(lists).chain(groups).collect()
 }
 
-/// The group that a rule of `owner` names, by id or by name in its VPC.
+/// The group that a rule of `owner` is to name: by name or id one of its VPC, by id one of a peered VPC as well (M-17,
+/// M-66).
 pub fn referenced_group(state: &State, owner: &SecurityGroup, typed: &str) -> Result<Peer> {
     let id = group::find(state, owner.vpc, typed)?;
-    if state.groups.get(&id).is_some_and(|group| group.vpc != owner.vpc) {
+    if state.groups.get(&id).is_some_and(|group| !state.may_reference(owner.vpc, group.vpc)) {
         return Err(Refusal::new(
             "InvalidGroup.NotFound",
             "You have specified two resources that belong to different networks.",
@@ -71,6 +76,15 @@ pub fn referenced_group(state: &State, owner: &SecurityGroup, typed: &str) -> Re
         .into());
     }
     Ok(Peer::Group(id))
+}
+
+/// The group that rules of `owner` name already: a stale rule may be removed though its group, or the peering, is gone
+/// (M-69).
+pub fn named_group(state: &State, owner: &SecurityGroup, typed: &str) -> Result<Peer> {
+    let named = typed.parse().ok().map(Peer::Group);
+    let is_named =
+        |peer: &Peer| state.rules.values().any(|rule| rule.group == owner.id && rule.peer == *peer);
+    named.filter(is_named).map_or_else(|| referenced_group(state, owner, typed), Ok)
 }
 
 /// The VPC of the group that a rule of `owner` names, where it is another than the owner's (M-72).

@@ -52,10 +52,12 @@ pub enum Which {
 pub fn add(state: &mut State, group: &str, content: &Content) -> Result<Added> {
     let id = group::find_in_default_vpc(state, group)?;
     let description = text::rule_description(content.description.as_deref())?;
-    let (rules, warnings) = read(state, id, content)?;
+    let owner = owner(state, id)?;
+    let (rules, warnings) = read(state, id, content, peer::referenced_group)?;
     let rules: Vec<Rule> = rules
         .into_iter()
         .map(|key| Rule {
+            peer_vpc: peer::foreign_vpc(state, owner, key.peer),
             description: description.clone(),
             ..Rule::new(RuleId::random(), id, key.direction, key.traffic, key.peer)
         })
@@ -118,7 +120,12 @@ pub(super) fn owner(state: &State, group: GroupId) -> Result<&SecurityGroup> {
 }
 
 /// What was typed, as one key for each peer, and warnings.
-fn read(state: &State, group: GroupId, content: &Content) -> Result<(Vec<Key>, Vec<String>)> {
+fn read(
+    state: &State,
+    group: GroupId,
+    content: &Content,
+    find_group: peer::FindGroup,
+) -> Result<(Vec<Key>, Vec<String>)> {
     let owner = owner(state, group)?;
     let reading = traffic::read(traffic::Typed {
         protocol: &content.protocol,
@@ -126,7 +133,8 @@ fn read(state: &State, group: GroupId, content: &Content) -> Result<(Vec<Key>, V
         icmp_type: content.icmp_type.as_deref(),
         icmp_code: content.icmp_code.as_deref(),
     })?;
-    let peers = peer::read(state, owner, &content.cidrs, &content.prefix_lists, &content.source_groups)?;
+    let peers =
+        peer::read(state, owner, &content.cidrs, &content.prefix_lists, &content.source_groups, find_group)?;
     if peers.is_empty() {
         return Err(Refusal::new(
             "MissingParameter",
@@ -255,7 +263,7 @@ fn not_found(id: RuleId) -> Refusal {
 /// The rules that say exactly that. One that is not there refuses them all, in every VPC (P-18).
 fn matching(state: &State, group: GroupId, content: &Content) -> Result<Vec<RuleId>> {
     let present = keys(state, group);
-    let (wanted, _) = read(state, group, content)?;
+    let (wanted, _) = read(state, group, content, peer::named_group)?;
     wanted
         .iter()
         .map(|key| {

@@ -1,16 +1,20 @@
 //! EC2's own shapes, with the member names of the SDKs (API model 2016-11-15). Arrays are there even when empty.
 
-use crate::model::{
-    self, Direction, GroupId, Interface, Peer, PrefixListId, Rule, RuleId, State, Tags, Traffic,
+use crate::{
+    model::{self, Direction, GroupId, Interface, Peer, PrefixListId, Rule, RuleId, State, Tags, Traffic},
+    ops,
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr};
 
 pub use crate::model::OWNER;
 
+/// The one region there is.
+pub const REGION: &str = "local";
+
 /// ARN of a group or rule (M-6).
 pub fn arn(resource: &str, id: &impl std::fmt::Display) -> String {
-    format!("arn:aws:ec2:local:{OWNER}:{resource}/{id}")
+    format!("arn:aws:ec2:{REGION}:{OWNER}:{resource}/{id}")
 }
 
 /// `Tag`
@@ -43,7 +47,7 @@ pub struct SecurityGroup<'a> {
 
 impl<'a> SecurityGroup<'a> {
     /// The group with these rules, which must be its own.
-    pub fn new(group: &'a model::SecurityGroup, rules: &[&'a Rule]) -> Self {
+    pub fn new(state: &State, group: &'a model::SecurityGroup, rules: &[&'a Rule]) -> Self {
         Self {
             group_id: group.id,
             group_name: &group.name,
@@ -51,8 +55,8 @@ impl<'a> SecurityGroup<'a> {
             owner_id: OWNER,
             vpc_id: group.vpc,
             security_group_arn: arn("security-group", &group.id),
-            ip_permissions: permissions(rules, Direction::Ingress),
-            ip_permissions_egress: permissions(rules, Direction::Egress),
+            ip_permissions: permissions(state, rules, Direction::Ingress),
+            ip_permissions_egress: permissions(state, rules, Direction::Egress),
             tags: tags(&group.tags),
         }
     }
@@ -81,13 +85,23 @@ struct PrefixListRef<'a> {
     prefix_list_id: PrefixListId,
 }
 
+/// `UserIdGroupPair`
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct UserIdGroupPair<'a> {
+pub struct UserIdGroupPair<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<&'a str>,
-    group_id: GroupId,
-    user_id: &'static str,
+    #[serde(flatten)]
+    group: ReferencedGroup,
+}
+
+impl<'a> UserIdGroupPair<'a> {
+    /// The group that is the rule's peer, if it is one.
+    pub fn new(state: &State, rule: &'a Rule) -> Option<Self> {
+        let Peer::Group(id) = rule.peer else { return None };
+        let description = rule.description.as_deref();
+        Some(Self { description, group: ReferencedGroup::new(state, rule, id) })
+    }
 }
 
 #[derive(Serialize)]
@@ -107,7 +121,7 @@ struct Ipv6Range<'a> {
 }
 
 /// Merges rules of equal protocol and ports. Ports are left out where there are none to choose.
-fn permissions<'a>(rules: &[&'a Rule], direction: Direction) -> Vec<IpPermission<'a>> {
+fn permissions<'a>(state: &State, rules: &[&'a Rule], direction: Direction) -> Vec<IpPermission<'a>> {
     let mut merged: BTreeMap<Traffic, IpPermission<'a>> = BTreeMap::new();
     let mut rules: Vec<_> = rules.iter().filter(|rule| rule.direction == direction).collect();
     rules.sort_by_key(|rule| rule.peer);
@@ -127,13 +141,7 @@ fn permissions<'a>(rules: &[&'a Rule], direction: Direction) -> Vec<IpPermission
             Peer::Ipv6(net) => {
                 permission.ipv6_ranges.push(Ipv6Range { description, cidr_ipv6: net.to_string() });
             }
-            Peer::Group(group_id) => {
-                permission.user_id_group_pairs.push(UserIdGroupPair {
-                    description,
-                    group_id,
-                    user_id: OWNER,
-                });
-            }
+            Peer::Group(_) => permission.user_id_group_pairs.extend(UserIdGroupPair::new(state, rule)),
             Peer::PrefixList(prefix_list_id) => {
                 permission.prefix_list_ids.push(PrefixListRef { description, prefix_list_id });
             }
@@ -169,16 +177,39 @@ enum RulePeer {
     ReferencedGroupInfo(ReferencedGroup),
 }
 
+/// `ReferencedSecurityGroup`. Where the group is, and how that VPC is joined to the rule's, is said of groups of another
+/// VPC only, and of the peering as long as it is not forgotten (M-72).
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ReferencedGroup {
     group_id: GroupId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peering_status: Option<&'static str>,
     user_id: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpc_id: Option<model::VpcId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vpc_peering_connection_id: Option<model::PeeringId>,
+}
+
+impl ReferencedGroup {
+    fn new(state: &State, rule: &Rule, group_id: GroupId) -> Self {
+        let own_vpc = state.groups.get(&rule.group).map(|group| group.vpc);
+        let vpcs = own_vpc.zip(rule.peer_vpc);
+        let peering = vpcs.and_then(|(own, other)| ops::peering::between(state, own, other));
+        Self {
+            group_id,
+            peering_status: peering.map(|peering| peering.status.code()),
+            user_id: OWNER,
+            vpc_id: rule.peer_vpc,
+            vpc_peering_connection_id: peering.map(|peering| peering.id),
+        }
+    }
 }
 
 impl<'a> SecurityGroupRule<'a> {
     /// The rule in EC2's shape.
-    pub fn new(rule: &'a Rule) -> Self {
+    pub fn new(state: &State, rule: &'a Rule) -> Self {
         let (from_port, to_port) = rule.traffic.from_to().unwrap_or((-1, -1));
         Self {
             security_group_rule_id: rule.id,
@@ -192,9 +223,7 @@ impl<'a> SecurityGroupRule<'a> {
                 Peer::Ipv4(net) => RulePeer::CidrIpv4(net.to_string()),
                 Peer::Ipv6(net) => RulePeer::CidrIpv6(net.to_string()),
                 Peer::PrefixList(id) => RulePeer::PrefixListId(id),
-                Peer::Group(group_id) => {
-                    RulePeer::ReferencedGroupInfo(ReferencedGroup { group_id, user_id: OWNER })
-                }
+                Peer::Group(id) => RulePeer::ReferencedGroupInfo(ReferencedGroup::new(state, rule, id)),
             },
             description: rule.description.as_deref(),
             tags: tags(&rule.tags),

@@ -30,7 +30,8 @@ fn document(out: &mut impl Write, state: &State, ids: &[GroupId]) -> io::Result<
     let rules = rules_by_group(state);
     let rules_of = |id| rules.get(id).map_or(&[][..], Vec::as_slice);
     let groups = ids.iter().filter_map(|id| state.groups.get(id));
-    let security_groups = groups.map(|group| ec2::SecurityGroup::new(group, rules_of(&group.id))).collect();
+    let security_groups =
+        groups.map(|group| ec2::SecurityGroup::new(state, group, rules_of(&group.id))).collect();
     json(out, &SecurityGroups { security_groups })
 }
 

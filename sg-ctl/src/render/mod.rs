@@ -6,22 +6,30 @@ mod explain;
 mod group;
 mod interface;
 mod observe;
+mod peering;
 mod prefix_list;
+mod quota;
 mod rule;
+mod stale;
 mod table;
 mod terminal;
+mod vpc;
 
 pub use explain::explanation;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{detached, interfaces};
 pub use observe::{attached, counters, flows, status};
+pub use peering::{peering_accepted, peering_created, peering_ended, peerings};
 pub use prefix_list::{
     prefix_list_changed, prefix_list_created, prefix_list_deleted, prefix_list_imported, prefix_list_shown,
     prefix_lists,
 };
+pub use quota::quotas;
 pub use rule::{Closed, rule_modified, rules, rules_added, rules_removed};
+pub use stale::{references, stale_groups};
 pub use table::escape;
 pub use terminal::look_at_stdout;
+pub use vpc::{vpc_created, vpc_deleted, vpcs};
 
 use serde::Serialize;
 use std::io::{self, Write};

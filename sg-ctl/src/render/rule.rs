@@ -38,7 +38,7 @@ pub(super) fn content(state: &State, rule: &Rule) -> [String; 4] {
     };
     let peer = match rule.peer {
         Peer::Group(id) => {
-            let name = state.groups.get(&id).map_or("", |group| group.name.as_str());
+            let name = state.groups.get(&id).map_or("gone", |group| group.name.as_str());
             format!("{id} ({name})")
         }
         Peer::PrefixList(id) => {
@@ -76,7 +76,9 @@ pub fn rules(out: &mut impl Write, output: Output, state: &State, ids: &[RuleId]
         Output::Table => table(state, &rules.collect::<Vec<_>>(), true).write(out),
         Output::Json => json(
             out,
-            &SecurityGroupRules { security_group_rules: rules.map(ec2::SecurityGroupRule::new).collect() },
+            &SecurityGroupRules {
+                security_group_rules: rules.map(|rule| ec2::SecurityGroupRule::new(state, rule)).collect(),
+            },
         ),
     }
 }
@@ -93,7 +95,7 @@ pub fn rules_added(out: &mut impl Write, output: Output, state: &State, ids: &[R
         Output::Table => ids.iter().try_for_each(|id| writeln!(out, "{id}")),
         Output::Json => {
             let rules = ids.iter().filter_map(|id| state.rules.get(id));
-            let security_group_rules = rules.map(ec2::SecurityGroupRule::new).collect();
+            let security_group_rules = rules.map(|rule| ec2::SecurityGroupRule::new(state, rule)).collect();
             json(out, &Authorized { r#return: true, security_group_rules })
         }
     }
@@ -222,6 +224,20 @@ sgr-00000000000000003  default  egress     all       all    ::/0                
                 "GroupId": "sg-00000000000000002", "GroupOwnerId": "000000000000", "IsEgress": true,
                 "IpProtocol": "-1", "FromPort": -1, "ToPort": -1, "CidrIpv6": "::/0",
                 "Tags": [], "SecurityGroupRuleArn": arn("sgr-00000000000000009"),
+            })
+        );
+    }
+
+    #[test]
+    fn m72_a_reference_to_a_peered_vpc_says_where_the_group_is() {
+        let (state, [web, other], pcx) = ops::stale::tests::peered();
+        let ids = ops::rule::list(&state, Some(&web.to_string())).unwrap();
+        let printed = document(|out| rules(out, Output::Json, &state, &ids));
+        assert_eq!(
+            printed["SecurityGroupRules"][0]["ReferencedGroupInfo"],
+            json!({
+                "GroupId": other, "UserId": "000000000000", "VpcId": state.groups[&other].vpc,
+                "VpcPeeringConnectionId": pcx, "PeeringStatus": "active",
             })
         );
     }
