@@ -97,6 +97,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
     let mut state = before.clone();
     ops::ensure_default_vpc(&mut state);
     refuse_if_enforced(enforced.as_ref(), &before, namespace, &device)?;
+    ops::register::refuse_if_registered(&before, &request.name)?;
     if let Some(old) = recorded(&state, ctx.netns.as_deref(), &request.name) {
         state.interfaces.remove(&old);
         notes.push(format!(
@@ -316,19 +317,7 @@ fn given_addresses(request: &AttachRequest) -> Result<Option<Vec<IpAddr>>> {
                        for a router)";
         return Err(Refusal::new("MissingParameter", message).into());
     }
-    let addresses: Result<BTreeSet<IpAddr>> = request
-        .addresses
-        .iter()
-        .map(|typed| {
-            typed.parse().map_err(|_| {
-                Refusal::invalid(format!(
-                    "--address {typed}: not an IPv4 or IPv6 address (without a prefix length)"
-                ))
-                .into()
-            })
-        })
-        .collect();
-    Ok(Some(addresses?.into_iter().collect()))
+    Ok(Some(ops::register::addresses(&request.addresses)?))
 }
 
 fn recorded(state: &State, netns: Option<&str>, name: &str) -> Option<EniId> {

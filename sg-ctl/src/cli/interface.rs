@@ -1,15 +1,19 @@
 //! `sg-ctl attach`, `sg-ctl detach`, `sg-ctl interface …`
 
+use super::{Global, run::context};
 use crate::{
     attach::{Adopt, AttachRequest, ModeChoice},
+    error::Result,
     model::{Options, Side},
-    ops::interface::GivenTimeouts,
+    ops::{self, interface::GivenTimeouts},
+    render,
+    transact::{Changed, change, view},
 };
 
 /// Commands on interfaces.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// List attached interfaces
+    /// List attached and registered interfaces
     List,
     /// Show one interface
     Show(Named),
@@ -17,6 +21,10 @@ pub enum Command {
     SetGroups(SetGroups),
     /// Set how long idle flows of an interface are remembered
     SetTimeouts(SetTimeouts),
+    /// Make an interface known that is enforced elsewhere: a member of its groups
+    Register(Register),
+    /// Forget a registered interface
+    Deregister(Deregister),
 }
 
 /// One interface.
@@ -71,6 +79,40 @@ impl From<&SetTimeouts> for GivenTimeouts {
             udp_stream: timeouts.udp_stream.clone(),
         }
     }
+}
+
+/// `interface register`
+#[derive(Debug, clap::Args)]
+pub struct Register {
+    /// Name, which no other interface has
+    name: String,
+    /// Addresses that a reference to its groups means
+    #[arg(long = "address", value_name = "A", required = true, num_args = 1..)]
+    addresses: Vec<String>,
+    /// Groups that it carries, by id or name
+    #[arg(long = "group", value_name = "G", required = true, num_args = 1..)]
+    groups: Vec<String>,
+    /// VPC of the interface [default: the default VPC]
+    #[arg(long, value_name = "V")]
+    vpc: Option<String>,
+}
+
+impl From<&Register> for ops::register::Register {
+    fn from(typed: &Register) -> Self {
+        Self {
+            name: typed.name.clone(),
+            addresses: typed.addresses.clone(),
+            groups: typed.groups.clone(),
+            vpc: typed.vpc.clone(),
+        }
+    }
+}
+
+/// `interface deregister`
+#[derive(Debug, clap::Args)]
+pub struct Deregister {
+    /// Name or id of the interface
+    name: String,
 }
 
 /// `attach`
@@ -163,4 +205,44 @@ pub struct Detach {
     /// Name of the device
     #[arg(value_name = "IFACE")]
     pub name: String,
+}
+
+/// Runs the command and writes its answer.
+pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> {
+    let ctx = context(global)?;
+    let output = global.output;
+    let netns = ctx.netns.as_deref();
+    match command {
+        Command::List => {
+            let state = view(&ctx)?;
+            render::interfaces(out, output, &state, &ops::interface::list(&state))?;
+        }
+        Command::Show(typed) => {
+            let state = view(&ctx)?;
+            let id = ops::interface::find(&state, netns, &typed.interface)?;
+            render::interfaces(out, output, &state, &[id])?;
+        }
+        Command::SetGroups(typed) => {
+            let Changed { value: id, state, .. } = change(&ctx, |state| {
+                ops::interface::set_groups(state, netns, &typed.interface, &typed.groups)
+            })?;
+            render::interfaces(out, output, &state, &[id])?;
+        }
+        Command::SetTimeouts(typed) => {
+            let Changed { value: id, state, .. } = change(&ctx, |state| {
+                ops::interface::set_timeouts(state, netns, &typed.interface, &typed.into())
+            })?;
+            render::interfaces(out, output, &state, &[id])?;
+        }
+        Command::Register(typed) => {
+            let Changed { value: id, state, .. } =
+                change(&ctx, |state| ops::register::register(state, &typed.into()))?;
+            render::registered(out, output, &state, id)?;
+        }
+        Command::Deregister(typed) => {
+            let removed = change(&ctx, |state| ops::register::deregister(state, &typed.name))?;
+            render::deregistered(out, output, &typed.name, removed.value)?;
+        }
+    }
+    Ok(())
 }

@@ -8,10 +8,9 @@ use crate::{
     adopt, agent, attach,
     context::Context,
     error::Result,
-    netns, observe, ops,
+    netns, observe,
     render::{self, Output},
     store,
-    transact::{Changed, change, view},
 };
 use anyhow::Context as _;
 
@@ -45,7 +44,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::PrefixList(command) => prefix_list::run(&cli.global, command, out)?,
         Command::Tag(typed) => tag::tag(&cli.global, typed, out)?,
         Command::Untag(typed) => tag::untag(&cli.global, typed, out)?,
-        Command::Interface(command) => run_interface(&cli.global, command, out)?,
+        Command::Interface(command) => interface::run(&cli.global, command, out)?,
         Command::Vpc(command) => vpc::run(&cli.global, command, out)?,
         Command::Peering(command) => peering::run(&cli.global, command, out)?,
         Command::Stale(typed) => stale::run_stale(&cli.global, typed, out)?,
@@ -63,36 +62,6 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::Completions(typed) => typed.write(out),
         Command::Man(typed) => typed.write(out, output)?,
         Command::Agent => agent::run(&context(&cli.global)?)?,
-    }
-    Ok(())
-}
-
-fn run_interface(global: &Global, command: &interface::Command, out: &mut Vec<u8>) -> Result<()> {
-    let ctx = context(global)?;
-    let output = global.output;
-    let netns = ctx.netns.as_deref();
-    match command {
-        interface::Command::List => {
-            let state = view(&ctx)?;
-            render::interfaces(out, output, &state, &ops::interface::list(&state))?;
-        }
-        interface::Command::Show(typed) => {
-            let state = view(&ctx)?;
-            let id = ops::interface::find(&state, netns, &typed.interface)?;
-            render::interfaces(out, output, &state, &[id])?;
-        }
-        interface::Command::SetGroups(typed) => {
-            let Changed { value: id, state, .. } = change(&ctx, |state| {
-                ops::interface::set_groups(state, netns, &typed.interface, &typed.groups)
-            })?;
-            render::interfaces(out, output, &state, &[id])?;
-        }
-        interface::Command::SetTimeouts(typed) => {
-            let Changed { value: id, state, .. } = change(&ctx, |state| {
-                ops::interface::set_timeouts(state, netns, &typed.interface, &typed.into())
-            })?;
-            render::interfaces(out, output, &state, &[id])?;
-        }
     }
     Ok(())
 }

@@ -18,11 +18,15 @@ pub struct GivenTimeouts {
     pub udp_stream: Option<String>,
 }
 
-/// Finds an interface by the name of its device in a network namespace, or by its id.
+/// Finds an interface by the name of its device in a network namespace, by the name it is registered under, or by its id.
 pub fn find(state: &State, netns: Option<&str>, given: &str) -> Result<EniId> {
     let same_name = || state.interfaces.values().filter(|interface| interface.name == given);
     if let Some(found) = same_name().find(|interface| same_netns(interface.netns.as_deref(), netns)) {
         return Ok(found.id);
+    }
+    // One that is enforced elsewhere has no namespace here.
+    if let Some(registered) = same_name().find(|interface| interface.is_registered()) {
+        return Ok(registered.id);
     }
     let not_found = |next: String| {
         Refusal::new(

@@ -17,6 +17,7 @@ pub mod prefix_list;
 pub mod quota;
 pub mod recipe;
 pub mod recipes;
+pub mod register;
 pub mod rule;
 pub mod stale;
 pub mod tag;

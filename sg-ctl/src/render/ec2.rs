@@ -349,7 +349,7 @@ impl<'a> NetworkInterface<'a> {
             network_interface_id: interface.id,
             name: &interface.name,
             netns: interface.netns.as_deref(),
-            status: "in-use",
+            status: if interface.is_registered() { "available" } else { "in-use" },
             vpc_id: interface.vpc,
             owner_id: OWNER,
             groups: interface

@@ -22,7 +22,7 @@ pub fn interfaces(out: &mut impl Write, output: Output, state: &State, ids: &[En
             interfaces.map(|interface| ec2::NetworkInterface::new(state, interface)).collect();
         return json(out, &NetworkInterfaces { network_interfaces });
     }
-    let mut table = Table::new(&["NAME", "NETNS", "ID", "GROUPS", "ADDRESSES"]);
+    let mut table = Table::new(&["NAME", "NETNS", "ID", "ENFORCED", "GROUPS", "ADDRESSES"]);
     for interface in interfaces {
         let names = interface.groups.iter().map(|id| state.groups.get(id).map_or("", |group| &group.name));
         let addresses: Vec<_> = interface.addresses.iter().map(ToString::to_string).collect();
@@ -30,11 +30,37 @@ pub fn interfaces(out: &mut impl Write, output: Output, state: &State, ids: &[En
             interface.name.clone(),
             interface.netns.clone().unwrap_or_default(),
             interface.id.to_string(),
+            if interface.is_registered() { "elsewhere" } else { "here" }.to_owned(),
             names.collect::<Vec<_>>().join(", "),
             addresses.join(", "),
         ]);
     }
     table.write(out)
+}
+
+/// `interface register`
+pub fn registered(out: &mut impl Write, output: Output, state: &State, id: EniId) -> io::Result<()> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Created<'a> {
+        network_interface: Option<ec2::NetworkInterface<'a>>,
+    }
+    let registered = state.interfaces.get(&id);
+    match output {
+        Output::Table => writeln!(out, "{id}"),
+        Output::Json => {
+            let network_interface = registered.map(|eni| ec2::NetworkInterface::new(state, eni));
+            json(out, &Created { network_interface })
+        }
+    }
+}
+
+/// `interface deregister`
+pub fn deregistered(out: &mut impl Write, output: Output, name: &str, id: EniId) -> io::Result<()> {
+    match output {
+        Output::Table => writeln!(out, "deregistered {} ({id})", escape(name)),
+        Output::Json => json(out, &json!({ "Return": true, "name": name, "eni_id": id })),
+    }
 }
 
 /// `detach`
@@ -56,8 +82,8 @@ mod tests {
         assert_eq!(
             written(|out| interfaces(out, Output::Table, &state, &[eni])),
             "\
-NAME  NETNS  ID                     GROUPS  ADDRESSES
-eth0  -      eni-00000000000000001  web     10.0.0.1, 2001:db8::1
+NAME  NETNS  ID                     ENFORCED  GROUPS  ADDRESSES
+eth0  -      eni-00000000000000001  here      web     10.0.0.1, 2001:db8::1
 "
         );
     }
@@ -114,6 +140,24 @@ eth0  -      eni-00000000000000001  web     10.0.0.1, 2001:db8::1
         assert_eq!(printed["PrivateIpAddresses"], json!([]));
         assert_eq!(printed["Ipv6Addresses"], json!([]));
         assert!(printed.get("PrivateIpAddress").is_none() && printed.get("MacAddress").is_none());
+    }
+
+    #[test]
+    fn a_registered_interface_is_available() {
+        let (mut state, _, eni) = fixture();
+        state.interfaces.get_mut(&eni).unwrap().attachment = None;
+        let printed = document(|out| registered(out, Output::Json, &state, eni));
+        let printed = &printed["NetworkInterface"];
+        assert_eq!(printed["Status"], "available");
+        assert_eq!(printed["Groups"][0]["GroupName"], "web");
+        assert!(printed.get("MacAddress").is_none(), "{printed}");
+        let table = written(|out| interfaces(out, Output::Table, &state, &[eni]));
+        assert!(table.lines().nth(1).unwrap().contains(" elsewhere "), "{table}");
+        assert_eq!(written(|out| registered(out, Output::Table, &state, eni)), "eni-00000000000000001\n");
+        assert_eq!(
+            written(|out| deregistered(out, Output::Table, "eth0", eni)),
+            "deregistered eth0 (eni-00000000000000001)\n"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod vpc;
 
 pub use explain::explanation;
 pub use group::{group_created, group_deleted, group_shown, groups};
-pub use interface::{detached, interfaces};
+pub use interface::{deregistered, detached, interfaces, registered};
 pub use observe::{attached, counters, flows, status};
 pub use peering::{peering_accepted, peering_created, peering_ended, peerings};
 pub use prefix_list::{
