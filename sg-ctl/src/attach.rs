@@ -2,7 +2,7 @@
 
 use crate::{
     adopt::{Adopted, Adopter},
-    compile::compile,
+    compile::{Image, Released, compile, lost},
     context::Context,
     device::{self, Device, Layer},
     error::{Refusal, Result},
@@ -130,6 +130,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
         tags: Tags::new(),
     };
     state.interfaces.insert(id, eni);
+    state.released = lost(&before, &state);
 
     let existed = enforced.is_some();
     let enforced = match enforced {
@@ -227,8 +228,11 @@ fn take_back(host: Host, existed: bool, before: &State, revision: u64, id: EniId
         if !existed {
             return host.remove();
         }
-        let image = compile(before);
+        let mut image = compile(before);
+        // What the change before this attach released has been seen to.
+        image.released = Released::default();
         host.go_live(host.build(&image)?, revision)?;
+        host.settle(&Image::default(), &image)?;
         crate::kernel::sweep_interface(&host, slot)
     });
     if let Err(error) = undone {
@@ -377,6 +381,7 @@ pub fn detach(ctx: &Context, name: &str) -> Result<EniId> {
         );
         return Err(Refusal::new("IncorrectState", message).into());
     };
+    state.released = lost(&before, &state);
     let revision = transaction.commit(&state)?;
     let Some(enforced) = enforced else { return Ok(id) };
 

@@ -6,7 +6,7 @@
 //! that is refused (because, say, the store has already what the killed one was to add).
 
 use crate::{
-    compile::{Image, compile},
+    compile::{Image, compile, lost},
     context::Context,
     device,
     error::{Refusal, Result},
@@ -47,6 +47,7 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
     refresh_addresses(&mut state);
     end_observations(&mut state, host.as_ref());
     let value = op(&mut state)?;
+    state.released = lost(&before, &state);
 
     let (old, new) = (compile(&before), compile(&state));
     let interrupted_ports = old.interrupted_ports(&new);

@@ -4,7 +4,7 @@
 use serde_json::json;
 use sg_common::policy::REVISION_NONE;
 use sg_ctl::{
-    compile::compile,
+    compile::{compile, lost},
     kernel::Host,
     model::{Peer, State},
     store,
@@ -64,6 +64,24 @@ fn killed_between_flip_and_revision_nothing_is_lost() {
     lab.refuses(V4.admin, V4.host, 22);
     unrelated(&lab);
     lab.connect(V4.admin, V4.host, 22).goes_on();
+}
+
+#[test]
+fn p17_killed_after_the_commit_of_a_release_the_next_command_ends_its_flows() {
+    let lab = Lab::new();
+    lab.ctl.group("db", &[]);
+    lab.ctl.group("web", &["ingress --protocol tcp --port 22 --source-group db"]);
+    lab.ctl.json(&format!("interface register db1 --address {} --group db", V4.admin));
+    lab.attach("--group web");
+    let mut held = lab.connect(V4.admin, V4.host, 22);
+    commit_only(&lab, |state| {
+        let before = state.clone();
+        state.interfaces.retain(|_, eni| !eni.is_registered());
+        state.released = lost(&before, state);
+    });
+    held.goes_on();
+    unrelated(&lab);
+    held.is_cut_forward();
 }
 
 #[test]

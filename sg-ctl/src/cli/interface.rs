@@ -240,7 +240,7 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
             render::registered(out, output, &state, id)?;
         }
         Command::Deregister(typed) => {
-            let removed = change(&ctx, |state| ops::register::deregister(state, &typed.name))?;
+            let removed = change(&ctx, |state| ops::register::deregister(state, netns, &typed.name))?;
             render::deregistered(out, output, &typed.name, removed.value)?;
         }
     }

@@ -8,12 +8,14 @@ mod attribution;
 mod interface;
 mod permission;
 mod ports;
+mod released;
 mod table;
 
 pub use attribution::{Attribution, Carried, Removal, Start, Tracking, attribute};
 pub use interface::admitted_by;
 pub use permission::Permission;
 pub use ports::Ports;
+pub use released::{Released, lost};
 pub use table::{Net, Table};
 
 use crate::model::{EniId, State};
@@ -63,6 +65,8 @@ impl Family {
 pub struct Image {
     /// By slot.
     pub policies: BTreeMap<u16, InterfacePolicy>,
+    /// Addresses whose flows end when this is put in force.
+    pub released: Released,
 }
 
 /// What one interface is judged by.
@@ -109,7 +113,7 @@ pub fn compile(state: &State) -> Image {
         .attached()
         .map(|(eni, attachment)| (attachment.slot, interface::compile(state, eni, attachment)))
         .collect();
-    Image { policies }
+    Image { policies, released: Released::of(state) }
 }
 
 impl Image {

@@ -71,8 +71,8 @@ impl Host {
         self.state.set(&STATE_REVISION, &revision).context("cannot write the revision")
     }
 
-    /// After a flip: voids the entries of flows that are untracked now (P-3a) and frees what the old generation alone
-    /// referred to. What a failure leaves undone, the next build does.
+    /// After a flip: voids the entries of flows that are untracked now (P-3a), ends the flows of released addresses, and
+    /// frees what the old generation alone referred to. What a failure leaves undone, the next build does.
     ///
     /// # Errors
     /// Where the kernel refuses.
@@ -83,6 +83,7 @@ impl Host {
         if self.cell(STATE_SWEPT)? + 1 != live || before.is_opened_by(after) {
             super::sweep::untracked(self, after).context("cannot sweep the flow table")?;
         }
+        super::sweep::released(self, &after.released).context("cannot sweep the flow table")?;
         self.state.set(&STATE_SWEPT, &live)?;
         let [mut sets, mut classes, mut tables] = self.ledgers()?;
         self.collect(&mut [&mut sets, &mut classes, &mut tables], live, before)
@@ -97,12 +98,13 @@ impl Host {
     }
 
     /// Makes up for that: voids the entries of flows that the live generation, compiled as `image`, lets through
-    /// untracked.
+    /// untracked, and ends those of the addresses released by it.
     ///
     /// # Errors
     /// Where the kernel refuses.
     pub fn sweep(&self, image: &Image) -> Result<()> {
         super::sweep::untracked(self, image).context("cannot sweep the flow table")?;
+        super::sweep::released(self, &image.released).context("cannot sweep the flow table")?;
         Ok(self.state.set(&STATE_SWEPT, &self.generation()?)?)
     }
 

@@ -1,7 +1,8 @@
-//! Takes entries out of the flow table: those of flows that have become untracked (P-3a), and those of an interface.
+//! Takes entries out of the flow table: those of flows that have become untracked (P-3a), those of
+//! addresses that were released, and those of an interface.
 
 use super::host::Host;
-use crate::compile::Image;
+use crate::compile::{Image, Released};
 use sg_common::{
     Direction,
     flow::{Flow, FlowKey4, FlowKey6, KeyHead},
@@ -10,7 +11,10 @@ use sg_common::{
     track::{Clock, is_live},
     wire::protocol,
 };
-use std::io;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// Removes the entries for which `is_over` holds. It is given the flow with a hash of its addresses.
 fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result<()> {
@@ -18,7 +22,7 @@ fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result
         let mut over: Vec<FlowKey4> = Vec::new();
         map.for_each(|key, flow| {
             let addresses = mark::addresses4(key.local, key.remote);
-            if is_over(&Seen { family: 0, head: &key.head, flow, addresses }) {
+            if is_over(&Seen { family: 0, head: &key.head, flow, addresses, ends: ends4(key) }) {
                 over.push(*key);
             }
         })?;
@@ -28,7 +32,7 @@ fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result
         let mut over: Vec<FlowKey6> = Vec::new();
         map.for_each(|key, flow| {
             let addresses = mark::addresses6(key.local, key.remote);
-            if is_over(&Seen { family: 1, head: &key.head, flow, addresses }) {
+            if is_over(&Seen { family: 1, head: &key.head, flow, addresses, ends: ends6(key) }) {
                 over.push(*key);
             }
         })?;
@@ -44,6 +48,30 @@ struct Seen<'a> {
     flow: &'a Flow,
     /// For its place among the marks.
     addresses: u64,
+    /// The local address and the remote one.
+    ends: (IpAddr, IpAddr),
+}
+
+fn ends4(key: &FlowKey4) -> (IpAddr, IpAddr) {
+    let address = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
+    (address(key.local), address(key.remote))
+}
+
+fn ends6(key: &FlowKey6) -> (IpAddr, IpAddr) {
+    let address = |words: [u32; 4]| {
+        let octets: [u8; 16] = zerocopy::transmute!(words);
+        IpAddr::V6(Ipv6Addr::from(octets))
+    };
+    (address(key.local), address(key.remote))
+}
+
+/// Removes the entries of flows with an address that its owner lost: the next owner is another host, whom no rule may
+/// have admitted. It is for whoever has the address now to begin anew.
+pub fn released(host: &Host, released: &Released) -> anyhow::Result<()> {
+    if released.is_empty() {
+        return Ok(());
+    }
+    Ok(remove(host, |seen| released.ends(seen.head.slot, seen.ends.0, seen.ends.1))?)
 }
 
 /// Voids the entries of flows that the image lets through untracked: they have no claim on their old entry any more.

@@ -34,6 +34,15 @@ impl Interface {
     }
 }
 
+/// Addresses that an interface had and has no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// The VPC of the interface, which may be gone.
+    pub vpc: VpcId,
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// How an interface is enforced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {

@@ -14,7 +14,7 @@ pub use id::{
     EniId, EniKind, GroupId, Id, IdKind, PeeringId, PeeringKind, PrefixListId, PrefixListKind, RuleId,
     RuleKind, VpcId, VpcKind,
 };
-pub use interface::{Attachment, Interface, Mode, Options, Side, TimeoutSettings, Timeouts};
+pub use interface::{Attachment, Interface, Lost, Mode, Options, Side, TimeoutSettings, Timeouts};
 pub use prefix_list::{AddressFamily, Entries, EntryKey, PrefixList, PrefixListState, Span};
 pub use quota::{Quota, Quotas};
 pub use rule::{Direction, IcmpMatch, Peer, PortRange, Rule, Traffic};
@@ -46,6 +46,9 @@ pub struct State {
     pub peerings: BTreeMap<PeeringId, Peering>,
     /// Quotas that were set; the others are EC2's.
     pub quotas: Quotas,
+    /// What interfaces lost in the last change, whose flows end with it. In the store, so that whoever makes up for a
+    /// command that was cut off knows it too.
+    pub released: BTreeMap<EniId, Lost>,
 }
 
 impl State {

@@ -53,8 +53,8 @@ pub fn register(state: &mut State, request: &Register) -> Result<EniId> {
 }
 
 /// Forgets a registered interface: a reference to its groups does not mean its addresses any more.
-pub fn deregister(state: &mut State, given: &str) -> Result<EniId> {
-    let id = interface::find(state, None, given)?;
+pub fn deregister(state: &mut State, netns: Option<&str>, given: &str) -> Result<EniId> {
+    let id = interface::find(state, netns, given)?;
     if let Some(eni) = state.interfaces.get(&id).filter(|eni| !eni.is_registered()) {
         let message =
             format!("{} is attached, not registered; 'sg-ctl detach {}' releases it", eni.name, eni.name);
@@ -177,9 +177,9 @@ mod tests {
         }
         // Its groups are changed as those of any other, and it can go.
         interface::set_groups(&mut state, None, "db1", &["default".to_owned()]).unwrap();
-        assert_eq!(deregister(&mut state, "db1").unwrap(), id);
+        assert_eq!(deregister(&mut state, Some("blue"), "db1").unwrap(), id);
         assert_eq!(compile(&state), before);
-        assert_eq!(refusal(deregister(&mut state, "db1")).code, "InvalidNetworkInterfaceID.NotFound");
+        assert_eq!(refusal(deregister(&mut state, None, "db1")).code, "InvalidNetworkInterfaceID.NotFound");
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn a_name_and_an_address_mean_one_interface() {
         let (mut state, _) = state();
-        let there = attached(&mut state, "eth0", Some("blue"));
+        attached(&mut state, "eth0", Some("blue"));
         let db = register(&mut state, &request("db1", &["10.0.0.5"], &["default"])).unwrap();
         let before = state.clone();
         for (name, address, code) in [
@@ -228,7 +228,7 @@ mod tests {
         );
         assert_eq!(refusal(refuse_if_registered(&state, "db1").map(|()| db)).code, "IncorrectState");
         assert!(refuse_if_registered(&state, "eth0").is_ok());
-        let attached = refused(deregister(&mut state, &there.to_string()));
+        let attached = refused(deregister(&mut state, Some("blue"), "eth0"));
         assert!(attached.contains("'sg-ctl detach eth0'"), "{attached}");
         assert_eq!(state, before);
     }

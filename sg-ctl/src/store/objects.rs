@@ -19,7 +19,8 @@ mod kind {
     pub const PREFIX_LIST: &str = "prefix-list";
     pub const PEERING: &str = "vpc-peering-connection";
     pub const QUOTA: &str = "quota";
-    pub const ALL: [&str; 7] = [VPC, GROUP, RULE, INTERFACE, PREFIX_LIST, PEERING, QUOTA];
+    pub const RELEASED: &str = "released-addresses";
+    pub const ALL: [&str; 8] = [VPC, GROUP, RULE, INTERFACE, PREFIX_LIST, PEERING, QUOTA, RELEASED];
 }
 
 /// Reads every object of a store of that version.
@@ -27,7 +28,7 @@ pub fn load(connection: &Connection, version: u64) -> Result<State> {
     // What this version does not know it would also not enforce, nor keep.
     let unknown: Option<String> = connection
         .query_row(
-            "SELECT kind FROM objects WHERE kind NOT IN (?1, ?2, ?3, ?4, ?5, ?6, ?7) LIMIT 1",
+            "SELECT kind FROM objects WHERE kind NOT IN (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) LIMIT 1",
             kind::ALL,
             |row| row.get(0),
         )
@@ -47,6 +48,7 @@ pub fn load(connection: &Connection, version: u64) -> Result<State> {
         prefix_lists,
         peerings: load_kind(connection, kind::PEERING)?,
         quotas: Quotas(load_kind(connection, kind::QUOTA)?),
+        released: load_kind(connection, kind::RELEASED)?,
     })
 }
 
@@ -78,7 +80,8 @@ pub fn write_changes(connection: &Connection, old: &State, new: &State) -> Resul
     write_kind(connection, kind::PREFIX_LIST, &old.prefix_lists, &new.prefix_lists)?;
     entries::write_changes(connection, &old.prefix_lists, &new.prefix_lists)?;
     write_kind(connection, kind::PEERING, &old.peerings, &new.peerings)?;
-    write_kind(connection, kind::QUOTA, &old.quotas.0, &new.quotas.0)
+    write_kind(connection, kind::QUOTA, &old.quotas.0, &new.quotas.0)?;
+    write_kind(connection, kind::RELEASED, &old.released, &new.released)
 }
 
 fn write_kind<K, V>(
