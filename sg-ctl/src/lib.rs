@@ -8,6 +8,7 @@ pub mod cli;
 pub mod compile;
 pub mod context;
 pub mod device;
+pub mod document;
 pub mod error;
 pub mod explain;
 pub mod kernel;

@@ -42,9 +42,7 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
     let host = Enforced::open(ctx, transaction.snapshot())?;
     let before = transaction.snapshot().state.clone();
     let mut state = before.clone();
-    ops::ensure_default_vpc(&mut state);
-    ops::peering::let_time_pass(&mut state, now());
-    refresh_addresses(&mut state);
+    prepare(&mut state);
     end_observations(&mut state, host.as_ref());
     let value = op(&mut state)?;
     state.released = lost(&before, &state);
@@ -194,6 +192,23 @@ fn end_observations(state: &mut State, enforced: Option<&Enforced>) {
             attachment.observe_until = None;
         }
     }
+}
+
+/// The state as a change would find it, without changing anything: what a change that is not to be made is tried on.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn foresee(ctx: &Context) -> Result<State> {
+    let mut state = ctx.store.read()?.state;
+    prepare(&mut state);
+    Ok(state)
+}
+
+/// Brings the state in step with the world: the default VPC is there, time has passed, addresses are those of now.
+fn prepare(state: &mut State) {
+    ops::ensure_default_vpc(state);
+    ops::peering::let_time_pass(state, now());
+    refresh_addresses(state);
 }
 
 /// Brings the addresses of attached interfaces in step with the kernel (P-17). Where the device is gone or is another by

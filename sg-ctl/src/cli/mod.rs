@@ -4,6 +4,7 @@
 //! them, so that each bad one gets EC2's code (exit 1).
 
 mod datapath;
+mod document;
 mod explain;
 mod group;
 mod interface;
@@ -105,6 +106,12 @@ enum Command {
     References(stale::References),
     /// Show quotas, or set some
     Quota(quota::Quota),
+    /// Print the desired state as one document
+    Export(document::Export),
+    /// Make the desired state that of a document, in one step
+    Apply(document::Apply),
+    /// Print the JSON schema of documents, for editors
+    Schema,
     /// Count what passed and what was dropped, and why
     Counters(datapath::Counters),
     /// Say what would become of a packet that starts a flow, and why

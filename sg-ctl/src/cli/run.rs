@@ -1,8 +1,8 @@
 //! From what was typed to what is done: one arm a command.
 
 use super::{
-    Cli, Command, Global, datapath, explain, group, interface, peering, prefix_list, quota, rule, stale, tag,
-    tell, vpc,
+    Cli, Command, Global, datapath, document, explain, group, interface, peering, prefix_list, quota, rule,
+    stale, tag, tell, vpc,
 };
 use crate::{
     adopt, agent, attach,
@@ -50,6 +50,9 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::Stale(typed) => stale::run_stale(&cli.global, typed, out)?,
         Command::References(typed) => stale::run_references(&cli.global, typed, out)?,
         Command::Quota(typed) => quota::run(&cli.global, typed, out)?,
+        Command::Export(typed) => document::export(&cli.global, typed, out)?,
+        Command::Apply(typed) => document::apply(&cli.global, typed, out)?,
+        Command::Schema => out.extend(crate::document::schema()?.into_bytes()),
         Command::Counters(typed) => {
             let ctx = context(&cli.global)?;
             render::counters(out, output, &observe::counters(&ctx, typed.interface.as_deref())?)?;

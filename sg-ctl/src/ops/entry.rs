@@ -27,7 +27,7 @@ pub struct Entry {
 
 impl Entry {
     /// The description, where there is one.
-    pub(super) fn text(self) -> Option<String> {
+    pub(crate) fn text(self) -> Option<String> {
         self.description.filter(|text| !text.is_empty())
     }
 }
@@ -226,11 +226,11 @@ fn of_family(typed: &str, family: AddressFamily) -> Result<IpNet> {
 }
 
 /// What a new version has otherwise than the one before.
-struct Revision {
+pub(crate) struct Revision {
     /// Prefixes that go.
-    remove: Vec<IpNet>,
+    pub remove: Vec<IpNet>,
     /// Prefixes that come, or get another description.
-    put: Vec<Entry>,
+    pub put: Vec<Entry>,
 }
 
 /// Refuses where the list is not at the version that the caller knows (M-54).
@@ -248,7 +248,7 @@ fn check_version(list: &PrefixList, current: Option<&str>) -> Result<()> {
 }
 
 /// Makes the next version of a list, and forgets what is older than the quota of versions (M-39).
-fn change(
+pub(crate) fn change(
     state: &mut State,
     given: &str,
     current: Option<&str>,

@@ -145,7 +145,7 @@ fn holders(state: &State, id: GroupId) -> Vec<String> {
 }
 
 /// Names are compared without case, and unique so (M-11).
-fn by_name(state: &State, vpc: VpcId, name: &str) -> Option<GroupId> {
+pub(crate) fn by_name(state: &State, vpc: VpcId, name: &str) -> Option<GroupId> {
     let name = name.trim_end_matches(' ');
     state
         .groups

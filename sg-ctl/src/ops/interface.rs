@@ -20,10 +20,10 @@ pub struct GivenTimeouts {
 
 /// Finds an interface by the name of its device in a network namespace, by the name it is registered under, or by its id.
 pub fn find(state: &State, netns: Option<&str>, given: &str) -> Result<EniId> {
-    let same_name = || state.interfaces.values().filter(|interface| interface.name == given);
-    if let Some(found) = same_name().find(|interface| same_netns(interface.netns.as_deref(), netns)) {
-        return Ok(found.id);
+    if let Some(found) = by_name(state, netns, given) {
+        return Ok(found);
     }
+    let same_name = || state.interfaces.values().filter(|interface| interface.name == given);
     // One that is enforced elsewhere has no namespace here.
     if let Some(registered) = same_name().find(|interface| interface.is_registered()) {
         return Ok(registered.id);
@@ -51,6 +51,12 @@ pub fn find(state: &State, netns: Option<&str>, given: &str) -> Result<EniId> {
         None => format!("; 'sg-ctl attach {given}' makes it known"),
     };
     Err(not_found(next).into())
+}
+
+/// The interface of that name in a network namespace.
+pub(crate) fn by_name(state: &State, netns: Option<&str>, name: &str) -> Option<EniId> {
+    let mut interfaces = state.interfaces.values();
+    interfaces.find(|eni| eni.name == name && same_netns(eni.netns.as_deref(), netns)).map(|eni| eni.id)
 }
 
 /// Interfaces by namespace and name.

@@ -80,6 +80,12 @@ pub fn create(state: &mut State, requester: &str, accepter: &str, now: u64) -> R
     Ok(peering)
 }
 
+/// Whether it has not ended: it is active, or may become so.
+#[must_use]
+pub fn is_open(peering: &Peering) -> bool {
+    matches!(peering.status, PeeringStatus::Active | PeeringStatus::PendingAcceptance)
+}
+
 /// Accepts a request: from here on rules of either VPC may name groups of the other.
 pub fn accept(state: &mut State, given: &str, now: u64) -> Result<PeeringId> {
     let peering = find(state, given)?;

@@ -170,7 +170,7 @@ pub fn version(list: &PrefixList, typed: Option<&str>) -> Result<u32> {
 }
 
 /// Refuses a number of entries that the list has no room for.
-pub(super) fn check_room(list: &PrefixList, entries: usize) -> Result<()> {
+pub(crate) fn check_room(list: &PrefixList, entries: usize) -> Result<()> {
     if entries <= list.max_entries as usize {
         return Ok(());
     }
@@ -183,7 +183,7 @@ pub(super) fn check_room(list: &PrefixList, entries: usize) -> Result<()> {
 }
 
 /// A number of entries that a list may have at most: 1 up to the quota (M-40, M-52).
-fn size(state: &State, typed: &str) -> Result<u32> {
+pub(crate) fn size(state: &State, typed: &str) -> Result<u32> {
     let quota = Quota::EntriesPerPrefixList;
     let limit = state.quotas.get(quota);
     match typed.parse() {
@@ -199,7 +199,7 @@ fn size(state: &State, typed: &str) -> Result<u32> {
     }
 }
 
-fn checked_name(typed: &str) -> Result<String> {
+pub(crate) fn checked_name(typed: &str) -> Result<String> {
     let name = typed.trim_end_matches(' ');
     if name.is_empty() {
         let message = "The request must contain the parameter PrefixListName";

@@ -28,17 +28,21 @@ fn read(given: &[String]) -> Result<BTreeMap<Quota, u32>> {
             return Err(Refusal::invalid(format!("Quota '{text}' is not of the form NAME=VALUE")).into());
         };
         let quota: Quota = name.parse()?;
-        let most = quota.most().unwrap_or(u32::MAX);
-        let value = value.parse().ok().filter(|value| (1..=most).contains(value)).ok_or_else(|| {
-            Refusal::invalid(format!(
-                "Value ({value}) for {quota} is invalid. It must be a number from 1 to {most}."
-            ))
-        })?;
-        if read.insert(quota, value).is_some() {
+        if read.insert(quota, self::value(quota, value)?).is_some() {
             return Err(Refusal::invalid(format!("Quota '{quota}' is given twice")).into());
         }
     }
     Ok(read)
+}
+
+/// A value as typed, in the range of its quota.
+pub(crate) fn value(quota: Quota, typed: &str) -> Result<u32> {
+    let most = quota.most().unwrap_or(u32::MAX);
+    typed.parse().ok().filter(|value| (1..=most).contains(value)).ok_or_else(|| {
+        let message =
+            format!("Value ({typed}) for {quota} is invalid. It must be a number from 1 to {most}.");
+        Refusal::invalid(message).into()
+    })
 }
 
 /// M-36: what one interface may have in all bounds the product of the other two.
@@ -153,17 +157,21 @@ mod tests {
             rule::add(state, "g0", &Content::tcp("22").with_cidr(&format!("10.0.0.{n}/32")))
         };
         (0..60).for_each(|n| drop(add(&mut state, n).unwrap()));
-        let full = "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been \
-                    reached.";
-        assert_eq!(refused(add(&mut state, 60)), full);
+        let full = |limit: u32| {
+            format!(
+                "RulesPerSecurityGroupLimitExceeded: The maximum number of rules per security group has been reached. \
+                 It is {limit} for each direction and family; 'sg-ctl quota rules-per-group=N' raises it"
+            )
+        };
+        assert_eq!(refused(add(&mut state, 60)), full(60));
         set_all(&mut state, &["rules-per-group=61"]).unwrap();
         add(&mut state, 60).unwrap();
-        assert_eq!(refused(add(&mut state, 61)), full);
+        assert_eq!(refused(add(&mut state, 61)), full(61));
 
         let before = state.clone();
         set_all(&mut state, &["rules-per-group=2", "groups-per-interface=1"]).unwrap();
         assert_eq!((&state.rules, &state.interfaces), (&before.rules, &before.interfaces));
-        assert_eq!(refused(add(&mut state, 61)), full);
+        assert_eq!(refused(add(&mut state, 61)), full(2));
         assert!(set_groups(&mut state, &names).is_err());
         set_groups(&mut state, &names[..1]).unwrap();
     }

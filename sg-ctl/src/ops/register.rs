@@ -93,7 +93,7 @@ fn known(eni: &Interface) -> Refusal {
     Refusal::new("IncorrectState", message)
 }
 
-fn read_name(typed: &str) -> Result<&str> {
+pub(crate) fn read_name(typed: &str) -> Result<&str> {
     let is_plain = |c: char| !c.is_control() && !c.is_whitespace();
     let fits = (1..=MAX_NAME).contains(&typed.chars().count());
     if fits && typed.chars().all(is_plain) && !EniId::is_meant_by(typed) {

@@ -206,7 +206,7 @@ pub(super) fn weight_of_group(
 }
 
 /// What a rule counts in a family: a group one in both, a prefix list its maximum of entries in its own (M-45, M-46).
-fn weight(state: &State, rule: &Rule, family: AddressFamily) -> u64 {
+pub(crate) fn weight(state: &State, rule: &Rule, family: AddressFamily) -> u64 {
     match rule.peer {
         Peer::Ipv4(_) => u64::from(family == AddressFamily::Ipv4),
         Peer::Ipv6(_) => u64::from(family == AddressFamily::Ipv6),

@@ -21,6 +21,17 @@ pub fn parse(given: &[String]) -> Result<Tags> {
         let Some((key, value)) = text.split_once('=') else {
             return Err(Refusal::invalid(format!("Tag '{text}' is not of the form KEY=VALUE")).into());
         };
+        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(Refusal::invalid(format!("Duplicate tag key '{key}' specified.")).into());
+        }
+    }
+    check(&tags)?;
+    Ok(tags)
+}
+
+/// Refuses tags that no resource can have.
+pub fn check(tags: &Tags) -> Result<()> {
+    for (key, value) in tags {
         if key.is_empty() || key.chars().count() > MAX_KEY || is_reserved(key) {
             return Err(Refusal::new(
                 "InvalidTagKey.Malformed",
@@ -34,14 +45,11 @@ pub fn parse(given: &[String]) -> Result<Tags> {
             ))
             .into());
         }
-        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
-            return Err(Refusal::invalid(format!("Duplicate tag key '{key}' specified.")).into());
-        }
     }
     if tags.len() > MAX_TAGS {
         return Err(too_many(format!("{} tags are given", tags.len())).into());
     }
-    Ok(tags)
+    Ok(())
 }
 
 /// `aws:` is AWS's own, in any case.

@@ -55,7 +55,7 @@ pub fn create(state: &mut State, name: &str, cidrs: &[String]) -> Result<VpcId> 
 }
 
 /// The tag that holds a name.
-fn named(name: &str) -> Result<Tags> {
+pub(crate) fn named(name: &str) -> Result<Tags> {
     let name = name.trim_end_matches(' ');
     if name.is_empty() || VpcId::is_meant_by(name) {
         let message = format!("'{name}' is no name for a VPC: it must not be empty nor begin with 'vpc-'");
@@ -66,7 +66,7 @@ fn named(name: &str) -> Result<Tags> {
 
 /// Reads the blocks of a VPC. IPv6 ones may have any length but 0: EC2 hands them out itself, and here they are what
 /// the networks of the hosts have.
-fn blocks(given: &[String]) -> Result<Vec<IpNet>> {
+pub(crate) fn blocks(given: &[String]) -> Result<Vec<IpNet>> {
     let mut blocks: Vec<IpNet> = Vec::with_capacity(given.len());
     for typed in given {
         let block = peer::network(typed)?;
@@ -88,7 +88,7 @@ fn blocks(given: &[String]) -> Result<Vec<IpNet>> {
 }
 
 /// Whether two blocks have an address in common.
-pub(super) fn overlap(one: &IpNet, other: &IpNet) -> bool {
+pub(crate) fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(other) || other.contains(one)
 }
 
@@ -167,7 +167,7 @@ pub fn find(state: &State, given: Option<&str>) -> Result<VpcId> {
 }
 
 /// The group `default` of a VPC (M-23): inbound everything from itself, outbound everything.
-fn add_default_group(state: &mut State, vpc: VpcId) {
+pub(crate) fn add_default_group(state: &mut State, vpc: VpcId) -> GroupId {
     let id = GroupId::random();
     state.groups.insert(
         id,
@@ -181,10 +181,11 @@ fn add_default_group(state: &mut State, vpc: VpcId) {
     );
     add_open_rule(state, id, Direction::Ingress, Peer::Group(id));
     add_outbound_rules(state, id);
+    id
 }
 
 /// The outbound rules that every group is born with: to all addresses of each family that its VPC has (M-23, M-26).
-pub(super) fn add_outbound_rules(state: &mut State, group: GroupId) {
+pub(crate) fn add_outbound_rules(state: &mut State, group: GroupId) {
     add_open_rule(state, group, Direction::Egress, Peer::Ipv4(ANY_IPV4));
     let vpc = state.groups.get(&group).and_then(|group| state.vpcs.get(&group.vpc));
     if vpc.is_some_and(Vpc::has_ipv6) {

@@ -1,6 +1,7 @@
 //! Printing, apart from deciding: each function writes one answer, as a table for people or as one JSON document in
 //! the shapes of `cli.md`.
 
+mod document;
 mod ec2;
 mod explain;
 mod group;
@@ -15,6 +16,7 @@ mod table;
 mod terminal;
 mod vpc;
 
+pub use document::{applied, document};
 pub use explain::explanation;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{deregistered, detached, interfaces, registered};
