@@ -51,10 +51,14 @@ fn p17_a_registered_interface_is_a_member_and_its_flows_end_with_it() {
     lab.remove(FROM_DB[0]);
     session.goes_on();
 
-    // The address is somebody else's now, and was let in as db1's.
+    // The address is somebody else's now, and was let in as db1's. What rules admit for the address itself goes on.
+    lab.ctl.add_rules("web", &["ingress --protocol tcp --port 443 --cidr 203.0.113.1/32"]);
+    let mut admitted = lab.connect(V4.admin, V4.host, 443);
     let gone = lab.ctl.json("interface deregister db1");
     assert_eq!((&gone["Return"], &gone["name"]), (&true.into(), &"db1".into()));
-    assert_eq!(lab.ctl.flows(), NONE);
+    let flows = lab.ctl.flows();
+    assert_eq!((flows.len(), &flows[0]["local_port"]), (1, &443.into()));
+    admitted.goes_on();
     session.is_cut_forward();
     dns.refused();
     register(&lab.ctl, "other", "default");

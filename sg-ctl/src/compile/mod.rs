@@ -19,7 +19,10 @@ pub use released::{Released, lost};
 pub use table::{Net, Table};
 
 use crate::model::{EniId, State};
-use sg_common::{flow::KeyHead, wire::protocol};
+use sg_common::{
+    flow::{Flow, KeyHead},
+    wire::protocol,
+};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// IPv4 or IPv6; the index of arrays with one element a family.
@@ -104,6 +107,20 @@ impl InterfacePolicy {
             sg_common::Direction::Egress => self.open_out[family][kind].contains(head.remote_port),
         }
     }
+}
+
+/// Whether a tracked flow could begin under these tables, `[family][direction]`, as it began.
+#[must_use]
+pub fn admits_flow(tables: &[[Table; 2]; 2], head: &KeyHead, remote: IpAddr, flow: &Flow) -> bool {
+    let family = Family::of(&remote);
+    let inward = flow.started == sg_common::Direction::Ingress as u32;
+    let point = match (head.protocol, inward) {
+        // The request's type; that it was a query means code 0.
+        (protocol::ICMP | protocol::ICMPV6, _) => head.remote_port << 8,
+        (_, true) => head.local_port,
+        (_, false) => head.remote_port,
+    };
+    tables[family as usize][usize::from(!inward)].lookup(remote).admits(family, head.protocol, point)
 }
 
 /// Compiles the whole state.

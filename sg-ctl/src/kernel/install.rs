@@ -83,7 +83,7 @@ impl Host {
         if self.cell(STATE_SWEPT)? + 1 != live || before.is_opened_by(after) {
             super::sweep::untracked(self, after).context("cannot sweep the flow table")?;
         }
-        super::sweep::released(self, &after.released).context("cannot sweep the flow table")?;
+        super::sweep::released(self, after).context("cannot sweep the flow table")?;
         self.state.set(&STATE_SWEPT, &live)?;
         let [mut sets, mut classes, mut tables] = self.ledgers()?;
         self.collect(&mut [&mut sets, &mut classes, &mut tables], live, before)
@@ -104,7 +104,7 @@ impl Host {
     /// Where the kernel refuses.
     pub fn sweep(&self, image: &Image) -> Result<()> {
         super::sweep::untracked(self, image).context("cannot sweep the flow table")?;
-        super::sweep::released(self, &image.released).context("cannot sweep the flow table")?;
+        super::sweep::released(self, image).context("cannot sweep the flow table")?;
         Ok(self.state.set(&STATE_SWEPT, &self.generation()?)?)
     }
 

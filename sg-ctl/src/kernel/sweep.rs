@@ -2,7 +2,7 @@
 //! addresses that were released, and those of an interface.
 
 use super::host::Host;
-use crate::compile::{Image, Released};
+use crate::compile::{Image, admits_flow};
 use sg_common::{
     Direction,
     flow::{Flow, FlowKey4, FlowKey6, KeyHead},
@@ -65,13 +65,21 @@ fn ends6(key: &FlowKey6) -> (IpAddr, IpAddr) {
     (address(key.local), address(key.remote))
 }
 
-/// Removes the entries of flows with an address that its owner lost: the next owner is another host, whom no rule may
-/// have admitted. It is for whoever has the address now to begin anew.
-pub fn released(host: &Host, released: &Released) -> anyhow::Result<()> {
+/// Removes the entries of flows with an address that its owner lost: the next owner is another host. It is for whoever has
+/// the address now to begin anew. Flows that the rules admit for the remote address itself go on: they would let its next
+/// owner in as well.
+pub fn released(host: &Host, image: &Image) -> anyhow::Result<()> {
+    let released = &image.released;
     if released.is_empty() {
         return Ok(());
     }
-    Ok(remove(host, |seen| released.ends(seen.head.slot, seen.ends.0, seen.ends.1))?)
+    let over = |seen: &Seen<'_>| {
+        let (slot, (local, remote)) = (seen.head.slot, seen.ends);
+        let Some(policy) = image.policies.get(&slot) else { return false };
+        released.ends_from(slot, local)
+            || released.ends_to(slot, remote) && !admits_flow(&policy.tables, seen.head, remote, seen.flow)
+    };
+    Ok(remove(host, over)?)
 }
 
 /// Voids the entries of flows that the image lets through untracked: they have no claim on their old entry any more.

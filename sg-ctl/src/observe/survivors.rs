@@ -2,7 +2,7 @@
 
 use super::conntrack;
 use crate::{
-    compile::{Family, Image, Table, admitted_by, compile},
+    compile::{Family, Image, Table, admits_flow, admitted_by, compile},
     context::Context,
     error::Result,
     kernel::Host,
@@ -11,7 +11,6 @@ use crate::{
 use sg_common::{
     flow::{Flow, KeyHead},
     track::{self, Clock, Timeouts},
-    wire::protocol,
 };
 use std::{collections::HashMap, net::IpAddr};
 
@@ -70,18 +69,6 @@ impl<'a> Carrier<'a> {
 
     /// Whether the flow could begin before and could not now.
     fn lost(&self, head: &KeyHead, remote: IpAddr, flow: &Flow) -> bool {
-        let family = Family::of(&remote);
-        let inward = flow.started == sg_common::Direction::Ingress as u32;
-        let point = match (head.protocol, inward) {
-            // The request's type; that it was a query means code 0.
-            (protocol::ICMP | protocol::ICMPV6, _) => head.remote_port << 8,
-            (_, true) => head.local_port,
-            (_, false) => head.remote_port,
-        };
-        let admits = |tables: &[[Table; 2]; 2]| {
-            let table = &tables[family as usize][usize::from(!inward)];
-            table.lookup(remote).admits(family, head.protocol, point)
-        };
-        admits(&self.gone) && !admits(self.present)
+        !admits_flow(self.present, head, remote, flow) && admits_flow(&self.gone, head, remote, flow)
     }
 }
