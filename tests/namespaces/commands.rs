@@ -487,6 +487,7 @@ fn the_shapes_of_an_attached_interface() {
     assert_eq!(counted["ingress"]["dropped_bytes"], 74);
     has(&counters["conntrack"], &["tracked", "untracked_packets", "allowance_exceeded"]);
     assert_eq!(counters["conntrack"]["tracked"], 1);
+    t28_stats_agree(&lab.ctl);
     // Neighbour discovery goes on meanwhile: what is compared is what it does not touch.
     let (by_id, by_name) =
         (lab.ctl.json(&format!("counters {eni}")), lab.ctl.json(&format!("counters {IFACE}")));
@@ -546,4 +547,33 @@ fn what_people_read_is_on_stdout_and_has_no_json() {
         assert!(serde_json::from_str::<Value>(&text).is_err());
         assert!(text.ends_with('\n') && !text.contains('\x1b'), "`sg-ctl {line}`: {text:?}");
     }
+}
+
+/// T-28: with one tracked connection there is room for one less than the tables hold.
+fn t28_stats_agree(ctl: &Ctl) {
+    let stats = ctl.json("conntrack stats");
+    assert_eq!(keys(&stats), ["conntrack", "tables"]);
+    let most = |name: &str| {
+        let tables = stats["tables"].as_array().expect("tables");
+        let table = tables.iter().find(|table| table["name"] == name).expect("a table of that name");
+        table["max_entries"].as_u64().expect("a number")
+    };
+    let of = &stats["conntrack"];
+    assert_eq!(of["tracked"], 1);
+    assert_eq!(of["allowance_available"], most("established4") + most("established6") - 1);
+    assert_eq!(of["allowance_exceeded"], 0);
+}
+
+#[test]
+fn counters_can_be_set_to_zero_for_one_interface() {
+    let lab = Lab::attached(&["ingress --protocol tcp --port 22 --cidr 203.0.113.1/32"]);
+    lab.refuses(V4.other, V4.host, 22);
+    let dropped = |line: &str| {
+        only(&lab.ctl.json(line)["interfaces"])["ingress"]["dropped_packets"].as_u64().expect("a number")
+    };
+    assert_eq!(dropped(&format!("counters {IFACE} --reset")), 1, "what was there is printed");
+    assert_eq!(dropped("counters"), 0);
+    lab.refuses(V4.other, V4.host, 22);
+    assert_eq!(dropped("counters"), 1);
+    assert_eq!(lab.ctl.refused("counters sg9 --reset").code, "InvalidNetworkInterfaceID.NotFound");
 }

@@ -275,6 +275,32 @@ fn t34_tracked_connections_outlive_a_change_of_groups() {
 }
 
 #[test]
+fn t36_flush_cuts_the_tracked_connections_that_no_rule_admits_and_no_others() {
+    let lab = Lab::attached_bare(&[SSH]);
+    for family in FAMILIES {
+        let (mut old, mut kept) =
+            (lab.connect(family.admin, family.host, 22), lab.connect(family.admin, family.host, 22));
+        let mut dns = lab.datagrams(family.admin, family.host, 53);
+        dns.refused();
+        // Filters that mean none of them.
+        for filter in ["--protocol udp", "--remote 192.0.2.0/24", &format!("--remote {}", family.other)] {
+            assert_eq!(lab.ctl.json(&format!("conntrack flush {IFACE} {filter}"))["flushed"], 0, "{filter}");
+        }
+        old.goes_on();
+        // Rules admit each packet inward, and none outward: without its entry the server cannot answer.
+        let flushed =
+            lab.ctl.json(&format!("conntrack flush {IFACE} --protocol tcp --remote {}", family.admin));
+        assert_eq!(flushed["flushed"], 2);
+        assert_eq!(lab.ctl.flows(), NONE);
+        old.is_cut_back();
+        kept.is_cut_back();
+        lab.connect(family.admin, family.host, 22).goes_on();
+        lab.ctl.json("conntrack flush");
+        assert_eq!(lab.ctl.flows(), NONE);
+    }
+}
+
+#[test]
 fn t31_t34_untracked_connections_are_cut_by_a_change_of_groups() {
     let lab = Lab::attached(&["ingress --protocol tcp --port 80 --cidr 0.0.0.0/0"]);
     lab.ctl.bare_group("isolated", &[]);

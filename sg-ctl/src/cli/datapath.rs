@@ -8,18 +8,25 @@ pub struct Counters {
     /// This interface only
     #[arg(value_name = "IFACE")]
     pub interface: Option<String>,
+    /// Set what is printed to zero
+    #[arg(long)]
+    pub reset: bool,
 }
 
 /// Commands on tracked flows.
 #[derive(Debug, clap::Subcommand)]
 pub enum Conntrack {
     /// List live and half-open flows
-    List(List),
+    List(Filter),
+    /// Say how full the flow tables are
+    Stats,
+    /// Forget flows: those connections go on only where rules admit them anew
+    Flush(Filter),
 }
 
-/// `conntrack list`
+/// `conntrack list` and `conntrack flush`
 #[derive(Debug, clap::Args)]
-pub struct List {
+pub struct Filter {
     /// Flows of this interface only
     #[arg(value_name = "IFACE")]
     interface: Option<String>,
@@ -31,7 +38,7 @@ pub struct List {
     remote: Option<String>,
 }
 
-impl List {
+impl Filter {
     /// The filter that was typed.
     pub fn filter(&self) -> Result<FlowFilter> {
         let protocol = self.protocol.as_deref().map(ops::traffic::protocol_number).transpose()?;

@@ -55,12 +55,20 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::Schema => out.extend(crate::document::schema()?.into_bytes()),
         Command::Counters(typed) => {
             let ctx = context(&cli.global)?;
-            render::counters(out, output, &observe::counters(&ctx, typed.interface.as_deref())?)?;
+            let counters = observe::counters(&ctx, typed.interface.as_deref(), typed.reset)?;
+            render::counters(out, output, &counters)?;
         }
         Command::Explain(typed) => explain::run(&cli.global, typed, out)?,
         Command::Conntrack(datapath::Conntrack::List(typed)) => {
             let filter = typed.filter()?;
             render::flows(out, output, &observe::conntrack(&context(&cli.global)?, &filter)?)?;
+        }
+        Command::Conntrack(datapath::Conntrack::Stats) => {
+            render::conntrack_stats(out, output, &observe::stats(&context(&cli.global)?)?)?;
+        }
+        Command::Conntrack(datapath::Conntrack::Flush(typed)) => {
+            let filter = typed.filter()?;
+            render::flushed(out, output, observe::flush(&context(&cli.global)?, &filter)?)?;
         }
         Command::Completions(typed) => typed.write(out),
         Command::Man(typed) => typed.write(out, output)?,

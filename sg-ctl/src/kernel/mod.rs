@@ -16,5 +16,5 @@ mod trial;
 pub use host::Host;
 pub use install::Prepared;
 pub use map::{BpfMap, Plain};
-pub use sweep::{interface as sweep_interface, processors};
+pub use sweep::{flows as sweep_flows, interface as sweep_interface, processors, reset_counters};
 pub use trial::judge;

@@ -1,5 +1,5 @@
 //! Takes entries out of the flow table: those of flows that have become untracked (P-3a), those of
-//! addresses that were released, and those of an interface.
+//! addresses that were released, those of an interface, and those that a user names.
 
 use super::host::Host;
 use crate::compile::{Image, admits_flow};
@@ -115,9 +115,20 @@ fn started(flow: &Flow) -> Direction {
     if flow.started == Direction::Ingress as u32 { Direction::Ingress } else { Direction::Egress }
 }
 
+/// Removes the entries that are meant, by what they are filed under and their far end.
+pub fn flows(host: &Host, is_meant: impl Fn(&KeyHead, IpAddr) -> bool) -> anyhow::Result<()> {
+    Ok(remove(host, |seen| is_meant(seen.head, seen.ends.1))?)
+}
+
 /// Removes all that an interface has left behind, so that its slot can be given to another.
 pub fn interface(host: &Host, slot: u16) -> anyhow::Result<()> {
     remove(host, |seen| seen.head.slot == slot)?;
+    reset_counters(host, slot)
+}
+
+/// Sets the counters of an interface to zero. What the datapath counts in that instant may be lost, or set a counter
+/// back to where it was.
+pub fn reset_counters(host: &Host, slot: u16) -> anyhow::Result<()> {
     let processors = processors()?;
     for cell in 0..COUNTERS_PER_INTERFACE {
         let index = u32::from(slot) * COUNTERS_PER_INTERFACE + cell;

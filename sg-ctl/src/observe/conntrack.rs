@@ -1,10 +1,10 @@
-//! `sg-ctl conntrack list`: the live entries of the flow table.
+//! `sg-ctl conntrack list` and `flush`: the live entries of the flow table.
 
 use super::{FlowFilter, FlowStatus, Flows};
 use crate::{
     context::Context,
     error::Result,
-    kernel::Host,
+    kernel::{Host, sweep_flows},
     model::{Attachment, EniId, Interface, State},
     ops, transact,
 };
@@ -25,13 +25,31 @@ use std::{
 /// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
 pub fn conntrack(ctx: &Context, filter: &FlowFilter) -> Result<Flows> {
     let state = transact::read(ctx)?;
-    let wanted: Option<EniId> = filter
-        .interface
-        .as_deref()
-        .map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name))
-        .transpose()?;
+    let wanted = wanted(ctx, &state, filter)?;
     let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(Flows { flows: Vec::new() }) };
     live(&host, &state, wanted, filter)
+}
+
+/// Removes the entries that the filter names, of flows that are over as well. Returns how many live ones were among them:
+/// those connections go on only where rules admit each of their packets, or a new one.
+///
+/// # Errors
+/// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
+pub fn flush(ctx: &Context, filter: &FlowFilter) -> Result<usize> {
+    let state = transact::read(ctx)?;
+    let wanted = wanted(ctx, &state, filter)?;
+    let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(0) };
+    let flushed = live(&host, &state, wanted, filter)?.flows.len();
+    let slots = by_slot(&state, wanted);
+    let is_meant =
+        |head: &KeyHead, remote| slots.contains_key(&head.slot) && filter.means(head.protocol, remote);
+    sweep_flows(&host, is_meant)?;
+    Ok(flushed)
+}
+
+fn wanted(ctx: &Context, state: &State, filter: &FlowFilter) -> Result<Option<EniId>> {
+    let name = filter.interface.as_deref();
+    name.map(|name| ops::interface::find(state, ctx.netns.as_deref(), name)).transpose()
 }
 
 /// The live entries of an open host.
@@ -83,9 +101,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn read(&self, head: &KeyHead, local: IpAddr, remote: IpAddr, flow: &Flow) -> Option<FlowStatus> {
         let (eni, attachment) = self.interfaces.get(&head.slot)?;
-        if self.filter.protocol.is_some_and(|wanted| wanted != head.protocol)
-            || self.filter.remote.is_some_and(|net| !net.contains(&remote))
-        {
+        if !self.filter.means(head.protocol, remote) {
             return None;
         }
         let timeouts = attachment.timeouts.in_force().into();

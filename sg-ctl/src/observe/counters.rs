@@ -1,12 +1,13 @@
 //! `sg-ctl counters`: what passed and what was dropped, by reason, summed over processors.
 
 use super::{
-    ConntrackCounters, Count, Counters, DirectionCounters, FlowFilter, InterfaceCounters, conntrack::live,
+    ConntrackCounters, ConntrackStats, Count, Counters, DirectionCounters, FlowFilter, InterfaceCounters,
+    conntrack::live, status::flow_tables,
 };
 use crate::{
     context::Context,
     error::Result,
-    kernel::{Host, processors},
+    kernel::{Host, processors, reset_counters},
     model::{EniId, Interface},
     ops, transact,
 };
@@ -16,17 +17,16 @@ use sg_common::{
     reason::{Drop, Pass},
 };
 
-/// Reads the counters of all attached interfaces, or of one.
+/// Reads the counters of all attached interfaces, or of one. `reset` sets those that were read to zero.
 ///
 /// # Errors
 /// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
-pub fn counters(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
+pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<Counters> {
     let state = transact::read(ctx)?;
     let wanted: Option<EniId> =
         interface.map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name)).transpose()?;
     let host = Host::open(&ctx.bpffs)?;
-    let mut conntrack =
-        ConntrackCounters { tracked: 0, untracked_packets: 0, exempt_packets: 0, allowance_exceeded: 0 };
+    let mut conntrack = ConntrackCounters::default();
     let mut interfaces = Vec::new();
     for (eni, attachment) in state.attached() {
         let counted = one(host.as_ref(), eni, attachment.slot)?;
@@ -40,13 +40,33 @@ pub fn counters(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
         }
         if wanted.is_none_or(|id| id == eni.id) {
             interfaces.push(counted);
+            if let Some(host) = host.as_ref().filter(|_| reset) {
+                reset_counters(host, attachment.slot)?;
+            }
         }
     }
     interfaces.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(host) = &host {
-        conntrack.tracked = live(host, &state, None, &FlowFilter::default())?.flows.len() as u64;
+        let flows = live(host, &state, None, &FlowFilter::default())?.flows;
+        conntrack.tracked = flows.len() as u64;
+        // What has no third leg yet takes no place of an established connection (P-16).
+        let established =
+            flows.iter().filter(|flow| flow.protocol == "tcp" && flow.state != "half_open").count();
+        let room = host.flows4[0].max_entries() as usize + host.flows6[0].max_entries() as usize;
+        conntrack.allowance_available = room.saturating_sub(established) as u64;
     }
     Ok(Counters { interfaces, conntrack })
+}
+
+/// What the flow tables hold, and what they could not.
+///
+/// # Errors
+/// Where store or kernel cannot be read.
+pub fn stats(ctx: &Context) -> Result<ConntrackStats> {
+    let conntrack = counters(ctx, None, false)?.conntrack;
+    let host = Host::open(&ctx.bpffs)?;
+    let tables = host.as_ref().map_or_else(|| Ok(Vec::new()), flow_tables)?;
+    Ok(ConntrackStats { conntrack, tables })
 }
 
 fn one(host: Option<&Host>, eni: &Interface, slot: u16) -> Result<InterfaceCounters> {

@@ -5,8 +5,8 @@ mod counters;
 mod status;
 mod survivors;
 
-pub use conntrack::conntrack;
-pub use counters::counters;
+pub use conntrack::{conntrack, flush};
+pub use counters::{counters, stats};
 pub use status::status;
 pub use survivors::surviving_flows;
 
@@ -128,7 +128,7 @@ pub struct RuleHits {
 }
 
 /// The host's flow table in numbers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct ConntrackCounters {
     /// Flows in the table now, half-open ones included.
     pub tracked: u64,
@@ -136,8 +136,19 @@ pub struct ConntrackCounters {
     pub untracked_packets: u64,
     /// Packets that no rule was asked about (P-10).
     pub exempt_packets: u64,
-    /// Packets dropped because the table was full.
+    /// TCP connections that can still be tracked: EC2's `conntrack_allowance_available` (T-28).
+    pub allowance_available: u64,
+    /// Packets dropped because the table was full: EC2's `conntrack_allowance_exceeded`.
     pub allowance_exceeded: u64,
+}
+
+/// `sg-ctl conntrack stats`
+#[derive(Debug, Serialize)]
+pub struct ConntrackStats {
+    /// As in `counters`.
+    pub conntrack: ConntrackCounters,
+    /// The flow tables, as in `status`. Entries of flows that are over stay in them until their place is needed.
+    pub tables: Vec<MapStatus>,
 }
 
 /// `sg-ctl conntrack list`
@@ -191,4 +202,13 @@ pub struct FlowFilter {
     pub protocol: Option<u8>,
     /// Remote address within.
     pub remote: Option<ipnet::IpNet>,
+}
+
+impl FlowFilter {
+    /// Whether a flow of that protocol with that far end is meant; the interface is for the caller to see to.
+    #[must_use]
+    pub fn means(&self, protocol: u8, remote: std::net::IpAddr) -> bool {
+        self.protocol.is_none_or(|wanted| wanted == protocol)
+            && self.remote.is_none_or(|net| net.contains(&remote))
+    }
 }

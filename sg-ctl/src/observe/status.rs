@@ -65,6 +65,13 @@ fn interface(
 }
 
 fn maps(host: &Host) -> Result<Vec<MapStatus>> {
+    let mut maps = flow_tables(host)?;
+    maps.extend(host.policy_maps()?);
+    Ok(maps)
+}
+
+/// How full the flow tables are.
+pub(super) fn flow_tables(host: &Host) -> Result<Vec<MapStatus>> {
     fn one<K: Plain, V: Plain>(name: &str, map: &BpfMap<K, V>) -> io::Result<MapStatus> {
         Ok(MapStatus {
             name: name.to_owned(),
@@ -75,14 +82,12 @@ fn maps(host: &Host) -> Result<Vec<MapStatus>> {
     }
     let [established4, answered4, pending4] = &host.flows4;
     let [established6, answered6, pending6] = &host.flows6;
-    let mut maps = vec![
+    Ok(vec![
         one("established4", established4)?,
         one("established6", established6)?,
         one("answered4", answered4)?,
         one("answered6", answered6)?,
         one("pending4", pending4)?,
         one("pending6", pending6)?,
-    ];
-    maps.extend(host.policy_maps()?);
-    Ok(maps)
+    ])
 }

@@ -20,7 +20,7 @@ pub use document::{applied, document};
 pub use explain::explanation;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{deregistered, detached, interfaces, registered};
-pub use observe::{attached, counters, flows, status};
+pub use observe::{attached, conntrack_stats, counters, flows, flushed, status};
 pub use peering::{peering_accepted, peering_created, peering_ended, peerings};
 pub use prefix_list::{
     prefix_list_changed, prefix_list_created, prefix_list_deleted, prefix_list_imported, prefix_list_shown,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     adopt::Adopted,
-    observe::{Counters, FlowStatus, Flows, InterfaceStatus, Status},
+    observe::{ConntrackStats, Counters, FlowStatus, Flows, InterfaceStatus, Status},
 };
 use serde::Serialize;
 use std::io::{self, Write};
@@ -133,6 +133,40 @@ pub fn counters(out: &mut impl Write, output: Output, counters: &Counters) -> io
         conntrack.exempt_packets,
         conntrack.allowance_exceeded
     )
+}
+
+/// `conntrack stats`
+pub fn conntrack_stats(out: &mut impl Write, output: Output, stats: &ConntrackStats) -> io::Result<()> {
+    if output == Output::Json {
+        return json(out, stats);
+    }
+    let of = &stats.conntrack;
+    let mut table = Table::new(&["CONNTRACK", ""]);
+    for (name, number) in [
+        ("tracked flows", of.tracked),
+        ("allowance available", of.allowance_available),
+        ("allowance exceeded (packets)", of.allowance_exceeded),
+        ("untracked packets", of.untracked_packets),
+        ("exempt packets", of.exempt_packets),
+    ] {
+        table.row([name.to_owned(), number.to_string()]);
+    }
+    table.write(out)?;
+    let mut table = Table::new(&["TABLE", "ENTRIES", "MAX", "MEMORY"]);
+    for map in &stats.tables {
+        let (entries, most) = (map.entries.to_string(), map.max_entries.to_string());
+        table.row([map.name.clone(), entries, most, memory(map.memory_bytes)]);
+    }
+    writeln!(out)?;
+    table.write(out)
+}
+
+/// `conntrack flush`
+pub fn flushed(out: &mut impl Write, output: Output, flows: usize) -> io::Result<()> {
+    match output {
+        Output::Table => writeln!(out, "flushed {flows}"),
+        Output::Json => json(out, &serde_json::json!({ "flushed": flows })),
+    }
 }
 
 /// `conntrack list`
@@ -294,6 +328,7 @@ generation  1        1    4 KiB
                 tracked: 1,
                 untracked_packets: 2,
                 exempt_packets: 3,
+                allowance_available: 262_142,
                 allowance_exceeded: 0,
             },
         };
