@@ -10,6 +10,7 @@ use crate::{
 fn errors_name_file_line_and_field() {
     let (mut state, _) = state();
     attached(&mut state, "eth0", None);
+    attached(&mut state, "vm0", Some("blue"));
     apply(&mut state, WHOLE, true);
     let web = "vpcs:\n- default: true\n  groups:\n  - name: web\n    ingress:\n";
     let rule =
@@ -75,6 +76,8 @@ fn errors_name_file_line_and_field() {
          "InvalidParameterValue: sg.yaml:4: field 'vpcs[0].interfaces[0].timeouts.udp': Value (61) for UdpTimeout is invalid. It must be from 30 to 60 seconds.".to_owned()),
         ("vpcs:\n- default: true\n  interfaces:\n  - {name: guest, registered: true, addresses: [10.0.0.1/32]}\n".to_owned(),
          "InvalidParameterValue: sg.yaml:4: field 'vpcs[0].interfaces[0].addresses[0]': --address 10.0.0.1/32: not an IPv4 or IPv6 address (without a prefix length)".to_owned()),
+        ("vpcs:\n- default: true\n  interfaces:\n  - {name: vm0, registered: true, addresses: [10.0.0.1]}\n".to_owned(),
+         "IncorrectState: sg.yaml:4: field 'vpcs[0].interfaces[0].name': vm0 is attached here, as eni-".to_owned()),
         ("prefix-lists:\n- name: offices\n  max-entries: 1\n".to_owned(),
          "PrefixListMaxEntriesExceeded: sg.yaml:3: field 'prefix-lists[0].max-entries': ".to_owned()),
         ("prefix-lists:\n- name: offices\n  entries:\n  - {cidr: 2001:db8::/32}\n".to_owned(),

@@ -72,7 +72,7 @@ pub fn refuse_if_registered(state: &State, name: &str) -> Result<()> {
     }
 }
 
-fn refuse_if_known(state: &State, name: &str) -> Result<()> {
+pub(crate) fn refuse_if_known(state: &State, name: &str) -> Result<()> {
     match state.interfaces.values().find(|eni| eni.name == name) {
         Some(eni) => Err(known(eni).into()),
         None => Ok(()),

@@ -77,6 +77,7 @@ impl Planner<'_> {
             return Err(place.refuse(Refusal::new("MissingParameter", message)));
         }
         place.field("name").check(register::read_name(name))?;
+        place.field("name").check(register::refuse_if_known(&self.state, name))?;
         let groups = place.check(interface::resolve_groups(&self.state, vpc, &[]))?;
         let id = EniId::random();
         let eni = Interface {
