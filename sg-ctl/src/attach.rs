@@ -2,7 +2,7 @@
 
 use crate::{
     adopt::{Adopted, Adopter},
-    compile::{Image, Released, compile, lost},
+    compile::{Image, Released, compile},
     context::Context,
     device::{self, Device, Layer},
     error::{Refusal, Result},
@@ -14,7 +14,7 @@ use crate::{
     model::{Attachment, EniId, Interface, Mode, Options, Side, State, Tags, TimeoutSettings},
     netns, observation, ops,
     time::now,
-    transact::{Enforced, claim, is_known},
+    transact::{Enforced, claim, is_known, released},
 };
 use anyhow::Context as _;
 use sg_common::{
@@ -130,7 +130,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
         tags: Tags::new(),
     };
     state.interfaces.insert(id, eni);
-    state.released = lost(&before, &state);
+    state.released = released(enforced.as_ref(), &before, &state);
 
     let existed = enforced.is_some();
     let enforced = match enforced {
@@ -146,7 +146,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
             adopted
         }
         Err(error) => {
-            take_back(enforced.host, existed, &before, revision, id, slot);
+            take_back(enforced, existed, &before, revision, id, slot);
             return Err(error);
         }
     };
@@ -223,14 +223,17 @@ fn put_in_force(
 }
 
 /// Undoes what [`put_in_force`] did. What cannot be undone now, the next command removes.
-fn take_back(host: Host, existed: bool, before: &State, revision: u64, id: EniId, slot: u16) {
+fn take_back(enforced: Enforced, existed: bool, before: &State, revision: u64, id: EniId, slot: u16) {
+    let Enforced { host, in_step } = enforced;
     let undone = links::detach(&host, id).and_then(|()| {
         if !existed {
             return host.remove();
         }
         let mut image = compile(before);
-        // What the change before this attach released has been seen to.
-        image.released = Released::default();
+        if in_step {
+            // What the change before this attach released has been seen to.
+            image.released = Released::default();
+        }
         host.go_live(host.build(&image)?, revision)?;
         host.settle(&Image::default(), &image)?;
         crate::kernel::sweep_interface(&host, slot)
@@ -381,7 +384,7 @@ pub fn detach(ctx: &Context, name: &str) -> Result<EniId> {
         );
         return Err(Refusal::new("IncorrectState", message).into());
     };
-    state.released = lost(&before, &state);
+    state.released = released(enforced.as_ref(), &before, &state);
     let revision = transaction.commit(&state)?;
     let Some(enforced) = enforced else { return Ok(id) };
 

@@ -6,17 +6,18 @@
 //! that is refused (because, say, the store has already what the killed one was to add).
 
 use crate::{
-    compile::{Image, compile, lost},
+    compile::{Image, compile, lost, still_lost},
     context::Context,
     device,
     error::{Refusal, Result},
     kernel::{BpfMap, Host, links},
-    model::{Side, State},
+    model::{EniId, Lost, Side, State},
     netns, ops,
     store::Snapshot,
     time::now,
 };
 use sg_common::policy::{STATE_REVISION, STATE_STORE};
+use std::collections::BTreeMap;
 
 /// What a change came to.
 pub struct Changed<T> {
@@ -45,14 +46,14 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
     prepare(&mut state);
     end_observations(&mut state, host.as_ref());
     let value = op(&mut state)?;
-    state.released = lost(&before, &state);
+    state.released = released(host.as_ref(), &before, &state);
 
     let (old, new) = (compile(&before), compile(&state));
     let interrupted_ports = old.interrupted_ports(&new);
     let revision_before = transaction.snapshot().revision;
     let revision = match host {
         None => transaction.commit(&state)?,
-        Some(enforced) if enforced.in_step && old == new => {
+        Some(enforced) if enforced.in_step && old.serves_as(&new) => {
             let revision = transaction.commit(&state)?;
             enforced.host.state.set(&STATE_REVISION, &revision)?;
             revision
@@ -119,6 +120,14 @@ impl Enforced {
         if let Err(error) = self.host.settle(old, new) {
             log::warn!("the policy is in force; cleaning up behind the old one failed: {error:#}");
         }
+    }
+}
+
+/// What a change releases: also what the store released before, where the kernel could not follow it yet.
+pub(crate) fn released(enforced: Option<&Enforced>, before: &State, after: &State) -> BTreeMap<EniId, Lost> {
+    match enforced.is_none_or(|enforced| enforced.in_step) {
+        true => lost(before, after),
+        false => still_lost(before, after),
     }
 }
 

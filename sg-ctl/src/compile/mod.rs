@@ -15,7 +15,7 @@ pub use attribution::{Attribution, Carried, Removal, Start, Tracking, attribute}
 pub use interface::admitted_by;
 pub use permission::Permission;
 pub use ports::Ports;
-pub use released::{Released, lost};
+pub use released::{Released, lost, still_lost};
 pub use table::{Net, Table};
 
 use crate::model::{EniId, State};
@@ -134,6 +134,13 @@ pub fn compile(state: &State) -> Image {
 }
 
 impl Image {
+    /// Whether `next` is in force where `self` is: every packet is judged the same, and no flow ends. What `self` released
+    /// ended flows when it was put in force, and would not end those that were opened since.
+    #[must_use]
+    pub fn serves_as(&self, next: &Self) -> bool {
+        self.policies == next.policies && next.released.is_empty()
+    }
+
     /// How many ports of TCP and UDP were untracked on some interface in `self` and are not any more in `next`.
     #[must_use]
     pub fn interrupted_ports(&self, next: &Self) -> u32 {

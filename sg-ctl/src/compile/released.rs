@@ -20,6 +20,16 @@ pub fn lost(before: &State, after: &State) -> BTreeMap<EniId, Lost> {
     lost.collect()
 }
 
+/// The same with what `before` had released itself, where that has not been in force yet and its flows go on.
+#[must_use]
+pub fn still_lost(before: &State, after: &State) -> BTreeMap<EniId, Lost> {
+    let mut all = before.released.clone();
+    for (id, Lost { vpc, addresses }) in lost(before, after) {
+        all.entry(id).or_insert(Lost { vpc, addresses: Vec::new() }).addresses.extend(addresses);
+    }
+    all
+}
+
 /// By slot, the addresses whose flows end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Released {
@@ -83,12 +93,15 @@ fn may_meet(state: &State, one: VpcId, other: VpcId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{
-        interface::{self, tests::attached_in},
-        peering,
-        register::{Register, deregister, register},
-        testing::state,
-        vpc,
+    use crate::{
+        compile::compile,
+        ops::{
+            interface::{self, tests::attached_in},
+            peering,
+            register::{Register, deregister, register},
+            testing::state,
+            vpc,
+        },
     };
 
     fn member(state: &mut State, vpc: VpcId, name: &str, address: &str) -> EniId {
@@ -148,6 +161,53 @@ mod tests {
             member(state, vpc, "db3", "10.0.0.5");
         });
         assert!(moved.ends_to(0, ip("10.0.0.5")) && !moved.ends_to(0, ip("10.0.0.7")));
+    }
+
+    #[test]
+    fn p17_an_address_that_changes_hands_twice_ends_flows_each_time() {
+        let (mut state, vpc) = state();
+        attached_in(&mut state, vpc, "eth0");
+        member(&mut state, vpc, "db1", "10.0.0.5");
+        // As of a document: one change takes the address from one and gives it to the next.
+        released(&mut state, |state| {
+            deregister(state, None, "db1").unwrap();
+            member(state, vpc, "db2", "10.0.0.5");
+        });
+        let first = compile(&state);
+        assert!(first.released.ends_to(0, ip("10.0.0.5")));
+        // eth0 has no rule that names them, and is judged as before.
+        state.rules.clear();
+        let before = compile(&state);
+        released(&mut state, |state| {
+            deregister(state, None, "db2").unwrap();
+        });
+        let after = compile(&state);
+        assert_eq!(before, after);
+        assert!(!before.serves_as(&after), "flows of db2 end as well");
+        // What a change released is done with when it is in force.
+        let before = after;
+        released(&mut state, |_| {});
+        assert!(before.serves_as(&compile(&state)));
+    }
+
+    #[test]
+    fn p17_what_was_released_and_is_not_in_force_yet_is_owed_by_the_next_change() {
+        let (mut state, vpc) = state();
+        attached_in(&mut state, vpc, "eth0");
+        let twice = member(&mut state, vpc, "db", "10.0.0.5");
+        member(&mut state, vpc, "web", "10.0.0.7");
+        released(&mut state, |state| {
+            state.interfaces.get_mut(&twice).unwrap().addresses = vec![ip("10.0.0.6")]
+        });
+        let before = state.clone();
+        for name in ["db", "web"] {
+            deregister(&mut state, None, name).unwrap();
+        }
+        state.released = still_lost(&before, &state);
+        let owed = Released::of(&state);
+        for remote in ["10.0.0.5", "10.0.0.6", "10.0.0.7"] {
+            assert!(owed.ends_to(0, ip(remote)), "{remote}");
+        }
     }
 
     #[test]
