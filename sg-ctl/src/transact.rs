@@ -229,9 +229,17 @@ fn refresh_addresses(state: &mut State) {
             continue;
         };
         let netns = eni.netns.as_deref();
-        if netns.is_none() && netns::inode(None) != Some(attachment.namespace) {
+        match netns::inode(netns) {
+            Some(namespace) if namespace == attachment.namespace => {}
+            // Another namespace goes by that name or path now, with a device that may have the same name and index.
+            Some(_) if netns.is_some() => {
+                eni.addresses.clear();
+                continue;
+            }
+            // One that cannot be looked at is asked for below, for what is wrong with it.
+            None if netns.is_some() => {}
             // Called from another namespace: what has its name here is not it.
-            continue;
+            _ => continue,
         }
         match device::find(netns, &eni.name) {
             Ok(Some(device)) if device.ifindex == attachment.ifindex => eni.addresses = device.addresses,

@@ -3,8 +3,9 @@
 use serde_json::Value;
 use sg_tests::{
     ctl::{Ctl, Lab},
-    net::{IFACE, OTHER4, PEER, V4},
+    net::{IFACE, Namespace, OTHER4, PEER, V4},
 };
+use std::{fs, os::unix::fs::symlink};
 
 const NONE: [Value; 0] = [];
 const FROM_DB: [&str; 2] = [
@@ -106,6 +107,31 @@ fn p17_an_address_that_the_interface_itself_loses_ends_its_flows() {
     let flows = lab.ctl.flows();
     assert_eq!((flows.len(), &flows[0]["local"]), (1, &V4.host.to_string().into()));
     kept.goes_on();
+}
+
+#[test]
+fn p17_what_has_the_namespaces_path_by_now_lends_the_interface_no_address() {
+    let lab = lab();
+    let path = lab.ctl.state_dir().join("clients");
+    symlink(lab.client.path(), &path).expect("a link can be made");
+    lab.ctl.in_netns(&path).json(&format!("attach {PEER} --adopt none --group db"));
+    lab.connect(V4.admin, V4.host, 22).goes_on();
+
+    // As of `/proc/PID/ns/net`, when the number is another process's: its device may have the same name and index.
+    let other = Namespace::new("other");
+    let shown = lab.client.ip(&format!("-o link show dev {PEER}"));
+    let (index, _) = shown.split_once(':').expect("an index");
+    other.ip(&format!("link add name {PEER} index {index} type veth peer name far"));
+    other.ip(&format!("address add {OTHER4}/24 dev {PEER}"));
+    fs::remove_file(&path).expect("the link can be removed");
+    symlink(other.path(), &path).expect("a link can be made");
+    unrelated(&lab, "next");
+    let status = lab.ctl.json("status");
+    let all = status["interfaces"].as_array().expect("interfaces");
+    let member = all.iter().find(|eni| eni["name"] == PEER).expect("it is there");
+    assert_eq!(member["addresses"], Value::from(NONE.to_vec()));
+    lab.refuses(V4.admin, V4.host, 22);
+    lab.refuses(OTHER4, V4.host, 22);
 }
 
 #[test]
