@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sg_ctl::kernel::object;
 use sg_tests::{
     ctl::{Ctl, Lab, binary, finish, keys, refusal, refusal_json},
-    net::{IFACE, V4},
+    net::{IFACE, Namespace, V4},
 };
 use std::{
     ffi::CString,
@@ -320,6 +320,16 @@ fn the_environment_sets_what_flags_do_not() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let printed: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(printed, lab.ctl.json(&format!("interface show {IFACE}")));
+}
+
+#[test]
+fn cli_an_empty_variable_counts_as_one_that_is_not_set() {
+    let netns = Namespace::new("host");
+    let ctl = Ctl::new(&netns);
+    let mut command = Command::new(binary());
+    let ran = finish(ctl.prepare(&mut command).args(["group", "list"]).env("SG_OUTPUT", ""));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.starts_with("ID "), "{ran:?}");
 }
 
 /// The object has these members and may have others.

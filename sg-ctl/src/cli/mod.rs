@@ -23,10 +23,15 @@ use crate::{
     error::{Refusal, Result},
     render::{self, Output, escape},
 };
-use clap::builder::styling::{AnsiColor, Style};
-use clap::{Parser, Subcommand};
+use clap::builder::{
+    Resettable,
+    styling::{AnsiColor, Style},
+};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::json;
 use std::{
+    env,
+    ffi::OsStr,
     io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
@@ -130,7 +135,10 @@ enum Command {
 /// What `main` does: reads the command line, runs it, and turns the outcome into text and an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(
+        &commands(|name| env::var_os(name).is_some_and(|value| value.is_empty())).get_matches(),
+    )
+    .unwrap_or_else(|error| error.exit());
     render::look_at_stdout();
     log_to_stderr(cli.global.verbose, matches!(cli.command, Command::Agent));
     // An answer is written at once when it is complete: what fails prints no half of one.
@@ -146,6 +154,14 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What clap reads. A variable of the environment that is set to nothing counts as one that is not set, as shells have it.
+fn commands(is_empty: impl Fn(&OsStr) -> bool) -> clap::Command {
+    Cli::command().mut_args(|arg| match arg.get_env().is_some_and(&is_empty) {
+        true => arg.env(Resettable::Reset),
+        false => arg,
+    })
 }
 
 /// Without `-v` only what RUST_LOG asks for. A process that stays says what it does without being asked.
@@ -203,7 +219,6 @@ fn error_line(error: &anyhow::Error, output: Output) -> String {
 
 /// The error of wrong usage, as clap itself reports it.
 fn usage(kind: clap::error::ErrorKind, message: &str) -> anyhow::Error {
-    use clap::CommandFactory as _;
     Cli::command().error(kind, message).into()
 }
 

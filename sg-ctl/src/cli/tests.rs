@@ -6,7 +6,6 @@ use crate::{
     model::Side,
     ops::rule::Which,
 };
-use clap::CommandFactory as _;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(["sg-ctl"].into_iter().chain(line.split_whitespace()))
@@ -44,6 +43,15 @@ fn cli_global_flags_stand_before_or_after_the_command() {
         assert_eq!(global.store.as_deref(), Some("sqlite:/x"), "{line}");
         assert_eq!(global.verbose, 2, "{line}");
     }
+}
+
+#[test]
+fn cli_an_empty_variable_leaves_the_default() {
+    let read = |is_empty: fn(&OsStr) -> bool| {
+        commands(is_empty).get_arguments().filter_map(|arg| arg.get_env()).count()
+    };
+    assert_eq!(read(|_| false), 5);
+    assert_eq!(read(|name| name == "SG_STATE_DIR"), 4);
 }
 
 #[test]
