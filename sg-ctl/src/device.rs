@@ -60,12 +60,21 @@ pub fn find(netns: Option<&str>, name: &str) -> Result<Option<Device>> {
 pub fn require(netns: Option<&str>, name: &str) -> Result<Device> {
     find(netns, name)?.ok_or_else(|| {
         let place = netns.map_or(String::new(), |name| format!(" in the network namespace '{name}'"));
-        let list = netns.map_or("ip link".to_owned(), |name| format!("ip -n {name} link"));
+        let list = listing(netns);
         let message = format!(
             "The networkInterface ID '{name}' does not exist: no such device{place}; `{list}` lists them"
         );
         Refusal::new("InvalidNetworkInterfaceID.NotFound", message).into()
     })
+}
+
+/// The command that lists the devices of a namespace. `ip -n` knows namespaces by their names only.
+fn listing(netns: Option<&str>) -> String {
+    match netns {
+        None => "ip link".to_owned(),
+        Some(path) if path.contains('/') => format!("nsenter --net={path} ip link"),
+        Some(name) => format!("ip -n {name} link"),
+    }
 }
 
 /// Runs one conversation with the kernel.
@@ -171,4 +180,16 @@ async fn read_addresses(handle: &Handle, device: &mut Device) -> Result<()> {
     }
     device.addresses = found.into_iter().collect();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_offered_for_a_namespace_knows_it() {
+        assert_eq!(listing(None), "ip link");
+        assert_eq!(listing(Some("blue")), "ip -n blue link");
+        assert_eq!(listing(Some("/proc/7/ns/net")), "nsenter --net=/proc/7/ns/net ip link");
+    }
 }

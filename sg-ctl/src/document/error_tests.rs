@@ -71,7 +71,7 @@ fn errors_name_file_line_and_field() {
         ("vpcs:\n- default: true\n  interfaces:\n  - {name: eth9, groups: [web]}\n".to_owned(),
          "InvalidNetworkInterfaceID.NotFound: sg.yaml:4: field 'vpcs[0].interfaces[0].name': The networkInterface ID 'eth9' does not exist; 'sg-ctl attach eth9' makes it known, and 'registered: true' with its addresses is for one that is enforced elsewhere".to_owned()),
         ("vpcs:\n- default: true\n  interfaces:\n  - name: eth0\n    groups:\n    - web\n    - admins\n".to_owned(),
-         format!("InvalidSecurityGroupID.NotFound: sg.yaml:7: field 'vpcs[0].interfaces[0].groups[1]': The security group 'admins' does not exist in VPC '{}'; 'sg-ctl group list' shows the groups there are", vpc::default_vpc(&state).unwrap())),
+         format!("InvalidSecurityGroupID.NotFound: sg.yaml:7: field 'vpcs[0].interfaces[0].groups[1]': The security group 'admins' does not exist in VPC '{}'; another VPC's goes by its id, and of that name there is sg-", vpc::default_vpc(&state).unwrap())),
         ("vpcs:\n- default: true\n  interfaces:\n  - {name: eth0, timeouts: {udp: 61}}\n".to_owned(),
          "InvalidParameterValue: sg.yaml:4: field 'vpcs[0].interfaces[0].timeouts.udp': Value (61) for UdpTimeout is invalid. It must be from 30 to 60 seconds.".to_owned()),
         ("vpcs:\n- default: true\n  interfaces:\n  - {name: guest, registered: true, addresses: [10.0.0.1/32]}\n".to_owned(),

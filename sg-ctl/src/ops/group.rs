@@ -1,6 +1,6 @@
 //! Security groups: create, find, list, delete.
 
-use super::{enumerate, nearest, tag, text, vpc};
+use super::{enumerate, nearest, quota, tag, text, vpc};
 use crate::{
     error::{Refusal, Result},
     model::{GroupId, Peer, Quota, SecurityGroup, State, VpcId},
@@ -49,10 +49,12 @@ pub fn create(state: &mut State, request: &Create) -> Result<GroupId> {
 
 /// M-33: no more groups than the quota, those named `default` counted.
 pub(super) fn refuse_beyond_quota(state: &State) -> Result<()> {
-    if state.groups.len() < state.quotas.get(Quota::Groups) as usize {
+    let limit = state.quotas.get(Quota::Groups);
+    if state.groups.len() < limit as usize {
         return Ok(());
     }
-    let message = "The maximum number of security groups has been reached.";
+    let raise = quota::how_to_raise(Quota::Groups, limit);
+    let message = format!("The maximum number of security groups has been reached. {raise}");
     Err(Refusal::new("SecurityGroupLimitExceeded", message).into())
 }
 
@@ -71,14 +73,24 @@ pub(super) fn find_or(state: &State, vpc: VpcId, given: &str, code: &'static str
         };
     }
     by_name(state, vpc, given).ok_or_else(|| {
+        let elsewhere = of_other_vpcs(state, vpc, given);
         let names = state.groups.values().filter(|group| group.vpc == vpc).map(|group| group.name.as_str());
-        let next = nearest(given, names).map_or_else(
-            || "'sg-ctl group list' shows the groups there are".to_owned(),
-            |name| format!("did you mean '{name}'?"),
-        );
+        let next = match nearest(given, names) {
+            _ if !elsewhere.is_empty() => {
+                format!("another VPC's goes by its id, and of that name there is {}", enumerate(&elsewhere))
+            }
+            Some(name) => format!("did you mean '{name}'?"),
+            None => "'sg-ctl group list' shows the groups there are".to_owned(),
+        };
         Refusal::new(code, format!("The security group '{given}' does not exist in VPC '{vpc}'; {next}"))
             .into()
     })
+}
+
+/// The groups of that name which VPCs other than `vpc` have, for a refusal.
+fn of_other_vpcs(state: &State, vpc: VpcId, name: &str) -> Vec<String> {
+    let others = state.vpcs.keys().filter(|other| **other != vpc);
+    others.filter_map(|other| Some(format!("{} of {other}", by_name(state, *other, name)?))).collect()
 }
 
 /// Finds a group by id, or by name in the default VPC: the VPC at hand where a command does not name one.
@@ -249,16 +261,22 @@ mod tests {
         let (mut state, _) = state();
         state.quotas.0.insert(Quota::Groups, 2);
         create_named(&mut state, "a").unwrap();
-        let message = "SecurityGroupLimitExceeded: The maximum number of security groups has been reached.";
-        assert_eq!(refused(create_named(&mut state, "b")), message);
+        let reached = |limit: u32| {
+            let next = limit + 1;
+            format!(
+                "SecurityGroupLimitExceeded: The maximum number of security groups has been reached. It is {limit}; 'sg-ctl \
+                 quota groups={next}' raises it"
+            )
+        };
+        assert_eq!(refused(create_named(&mut state, "b")), reached(2));
         // A VPC brings one along.
-        assert_eq!(refused(vpc::create(&mut state, "prod", &[])), message);
+        assert_eq!(refused(vpc::create(&mut state, "prod", &[])), reached(2));
         state.quotas.0.insert(Quota::Groups, 3);
         create_named(&mut state, "b").unwrap();
         // Lowered below what there is, it leaves that alone.
         state.quotas.0.insert(Quota::Groups, 1);
         delete(&mut state, "b").unwrap();
-        assert_eq!(refused(create_named(&mut state, "b")), message);
+        assert_eq!(refused(create_named(&mut state, "b")), reached(1));
         state.quotas.0.remove(&Quota::Groups);
         create_named(&mut state, "b").unwrap();
     }
@@ -296,6 +314,22 @@ mod tests {
             format!(
                 "InvalidGroup.NotFound: The security group 'mail' does not exist in VPC '{vpc}'; 'sg-ctl group list' \
                  shows the groups there are"
+            )
+        );
+    }
+
+    #[test]
+    fn a67_a_name_of_another_vpc_is_answered_with_the_id() {
+        let (mut state, vpc) = state();
+        create_named(&mut state, "db1").unwrap();
+        let other = vpc::create(&mut state, "prod", &[]).unwrap();
+        let there = create(&mut state, &Create { vpc: Some(other.to_string()), ..Create::new("DB", "test") })
+            .unwrap();
+        assert_eq!(
+            refused(find(&state, vpc, "db")),
+            format!(
+                "InvalidGroup.NotFound: The security group 'db' does not exist in VPC '{vpc}'; another VPC's goes by its \
+                 id, and of that name there is {there} of {other}"
             )
         );
     }

@@ -1,6 +1,6 @@
 //! Interfaces: finding one, and the groups it carries.
 
-use super::group;
+use super::{group, nearest};
 use crate::{
     error::{Refusal, Result},
     model::{Attachment, EniId, GroupId, Interface, Quota, State, TimeoutSettings, VpcId},
@@ -48,7 +48,12 @@ pub fn find(state: &State, netns: Option<&str>, given: &str) -> Result<EniId> {
         Some(None) => {
             "; the attached one of that name is not in that namespace: leave --netns out".to_owned()
         }
-        None => format!("; 'sg-ctl attach {given}' makes it known"),
+        None => {
+            let here = state.interfaces.values().filter(|eni| same_netns(eni.netns.as_deref(), netns));
+            let near = nearest(given, here.map(|eni| eni.name.as_str()));
+            let near = near.map_or(String::new(), |name| format!("; or did you mean '{name}'?"));
+            format!("; 'sg-ctl attach {given}' makes it known{near}")
+        }
     };
     Err(not_found(next).into())
 }
@@ -251,9 +256,11 @@ pub(crate) mod tests {
     fn a75_an_unknown_interface_is_refused_with_the_next_step() {
         let (mut state, _) = state();
         attached(&mut state, "eth0", Some("blue"));
+        attached(&mut state, "uplink", None);
         for (given, message) in [
             ("eni-12345678", ""),
             ("eth9", "; 'sg-ctl attach eth9' makes it known"),
+            ("uplnk", "; 'sg-ctl attach uplnk' makes it known; or did you mean 'uplink'?"),
             ("eth0", "; the attached one of that name is in another namespace: --netns blue"),
         ] {
             assert_eq!(

@@ -60,7 +60,7 @@ pub fn create(state: &mut State, request: &Create) -> Result<PrefixListId> {
         tags,
         entries: Arc::new(spans.collect()),
     };
-    check_room(&list, list.entries.len())?;
+    check_new(&list, list.entries.len())?;
     state.prefix_lists.insert(id, list);
     Ok(id)
 }
@@ -178,6 +178,19 @@ pub(crate) fn check_room(list: &PrefixList, entries: usize) -> Result<()> {
     let message = format!(
         "The prefix list {name} ({id}) holds at most {max_entries} entries, and would have {entries}; 'sg-ctl prefix-list \
          resize' makes it larger"
+    );
+    Err(Refusal::new("PrefixListMaxEntriesExceeded", message).into())
+}
+
+/// [`check_room`] for a list that is being made, which nobody can resize yet.
+pub(crate) fn check_new(list: &PrefixList, entries: usize) -> Result<()> {
+    if entries <= list.max_entries as usize {
+        return Ok(());
+    }
+    let PrefixList { name, max_entries, .. } = list;
+    let message = format!(
+        "The prefix list {name} is to hold at most {max_entries} entries, and {entries} are given; give a larger maximum \
+         of entries, or fewer of them"
     );
     Err(Refusal::new("PrefixListMaxEntriesExceeded", message).into())
 }

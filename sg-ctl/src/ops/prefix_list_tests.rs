@@ -84,7 +84,9 @@ fn m40_m52_max_entries_is_1_to_the_quota() {
 fn a73_more_entries_than_the_list_may_have_are_refused() {
     let (mut state, _) = state();
     let request = create_of("x", "1", &["10.0.0.0/8", "192.0.2.0/24"]);
-    refuses(&mut state, |s| create(s, &request), "PrefixListMaxEntriesExceeded: The prefix list x (pl-");
+    let message = "PrefixListMaxEntriesExceeded: The prefix list x is to hold at most 1 entries, and 2 are given; give a larger \
+                   maximum of entries, or fewer of them";
+    refuses(&mut state, |s| create(s, &request), message);
 }
 
 #[test]

@@ -35,6 +35,11 @@ fn read(given: &[String]) -> Result<BTreeMap<Quota, u32>> {
     Ok(read)
 }
 
+/// What a refusal says of a quota that is used up: how much it is, and the command that makes room for one more.
+pub(super) fn how_to_raise(quota: Quota, limit: u32) -> String {
+    format!("It is {limit}; 'sg-ctl quota {quota}={}' raises it", limit.saturating_add(1))
+}
+
 /// A value as typed, in the range of its quota.
 pub(crate) fn value(quota: Quota, typed: &str) -> Result<u32> {
     let most = quota.most().unwrap_or(u32::MAX);

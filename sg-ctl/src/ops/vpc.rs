@@ -1,6 +1,6 @@
 //! VPCs: the default one, creating, finding, listing and deleting.
 
-use super::{enumerate, group, name, peer, tag};
+use super::{enumerate, group, name, peer, quota, tag};
 use crate::{
     error::{Refusal, Result},
     model::{
@@ -43,8 +43,12 @@ pub fn default_vpc(state: &State) -> Option<VpcId> {
 pub fn create(state: &mut State, name: &str, cidrs: &[String]) -> Result<VpcId> {
     let tags = named(name)?;
     let cidrs = blocks(cidrs)?;
-    if state.vpcs.len() >= state.quotas.get(Quota::Vpcs) as usize {
-        let message = "The maximum number of VPCs has been reached.";
+    let limit = state.quotas.get(Quota::Vpcs);
+    if state.vpcs.len() >= limit as usize {
+        let message = format!(
+            "The maximum number of VPCs has been reached. {}",
+            quota::how_to_raise(Quota::Vpcs, limit)
+        );
         return Err(Refusal::new("VpcLimitExceeded", message).into());
     }
     group::refuse_beyond_quota(state)?;
@@ -278,11 +282,17 @@ mod tests {
         for name in ["a", "b", "c", "d"] {
             create_with(&mut state, name, &[]).unwrap();
         }
-        let message = "VpcLimitExceeded: The maximum number of VPCs has been reached.";
-        assert_eq!(refused(create_with(&mut state, "e", &[])), message);
+        let reached = |limit: u32| {
+            let next = limit + 1;
+            format!(
+                "VpcLimitExceeded: The maximum number of VPCs has been reached. It is {limit}; 'sg-ctl quota vpcs={next}' \
+                 raises it"
+            )
+        };
+        assert_eq!(refused(create_with(&mut state, "e", &[])), reached(5));
         state.quotas.0.insert(Quota::Vpcs, 6);
         create_with(&mut state, "e", &[]).unwrap();
-        assert_eq!(refused(create_with(&mut state, "f", &[])), message);
+        assert_eq!(refused(create_with(&mut state, "f", &[])), reached(6));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Planner<'_> {
             entries: Arc::default(),
         };
         let wanted = wanted(&place.field("entries"), &list, written)?;
-        place.field("entries").check(prefix_list::check_room(&list, wanted.len()))?;
+        place.field("entries").check(prefix_list::check_new(&list, wanted.len()))?;
         let entries = wanted
             .into_iter()
             .map(|(cidr, description)| (EntryKey { cidr, since: 1 }, Span { until: None, description }));
