@@ -163,7 +163,7 @@ pub fn attribute(state: &State, eni: &Interface, options: &Options, start: &Star
             }
             Tracking::Tracked | Tracking::Stateless => Vec::new(),
         },
-        service_address: all.service,
+        service_address: all.service && start.direction == Direction::Egress,
     }
 }
 
@@ -194,7 +194,7 @@ fn removal(left: &Rules, start: &Start, tracking: Tracking) -> Removal {
 #[derive(Clone)]
 struct Rules {
     opinions: Vec<Opinion>,
-    /// The implied outward rule admits it.
+    /// The implied outward rule admits its outward packets: it goes to a service address, or its answers do.
     service: bool,
     /// No flow of the interface is untracked (T-14).
     track_all: bool,
@@ -257,12 +257,11 @@ impl Rules {
     }
 }
 
-/// Whether the flow goes out to a service address.
+/// Whether the flow's outward packets go to a service address.
 fn is_service(start: &Start) -> bool {
     let family = Family::of(&start.remote);
     let point = start.point(Direction::Egress);
-    start.direction == Direction::Egress
-        && services().into_iter().any(|(address, traffic)| {
-            address == start.remote && Permission::of(traffic, family).admits(family, start.protocol(), point)
-        })
+    services().into_iter().any(|(address, traffic)| {
+        address == start.remote && Permission::of(traffic, family).admits(family, start.protocol(), point)
+    })
 }

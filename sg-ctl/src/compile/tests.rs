@@ -310,8 +310,13 @@ fn m66_to_m70_a_group_of_a_peered_vpc_counts_while_the_peering_is_active() {
 
 /// What the rules of slot 0's interface say of a TCP connection from this address to this local port.
 fn attributed(f: &Fixture, remote: &str, destination: u16) -> Attribution {
+    attributed_from(f, remote, 50_000, destination)
+}
+
+/// The same, from this remote port.
+fn attributed_from(f: &Fixture, remote: &str, source: u16, destination: u16) -> Attribution {
     let (eni, how) = f.state.attached().find(|(_, how)| how.slot == 0).unwrap();
-    let carried = Carried::Tcp { source: 50_000, destination };
+    let carried = Carried::Tcp { source, destination };
     let start = Start { direction: Direction::Ingress, remote: remote.parse().unwrap(), carried };
     attribute(&f.state, eni, &how.options, &start)
 }
@@ -352,6 +357,19 @@ fn t31_t32_t33_what_a_rules_removal_would_do_to_an_open_flow() {
         removals(&f, &web.return_rules),
         [of("0.0.0.0/0", Removal::Nothing), of("0.0.0.0/0", Removal::Nothing)]
     );
+}
+
+#[test]
+fn p10_t33_answers_to_a_service_address_need_no_rule() {
+    let (f, _) = Fixture::with_t11_rules();
+    for (source, expected) in [(53, Removal::ChangesTracking), (54, Removal::Interrupts)] {
+        let web = attributed_from(&f, "169.254.169.253", source, 80);
+        assert_eq!(web.tracking, Tracking::Untracked);
+        assert_eq!(removals(&f, &web.return_rules), [("0.0.0.0/0".to_owned(), expected)], "from {source}");
+        // What starts there is admitted by rules alone.
+        assert!(!web.service_address);
+        assert!(!attributed_from(&f, "169.254.169.253", source, 81).admits());
+    }
 }
 
 #[test]
