@@ -8,6 +8,7 @@ use crate::{
     error::{Refusal, Result},
     model::{Peering, PeeringId, PeeringStatus, Quota, State, Tags, Vpc, VpcId},
 };
+use std::collections::BTreeMap;
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
@@ -46,11 +47,8 @@ pub fn create(state: &mut State, requester: &str, accepter: &str, now: u64) -> R
         let message = format!("A VPC cannot be peered with itself, and both names mean {requester}");
         return Err(Refusal::invalid(message).into());
     }
-    let is_open = |peering: &&Peering| {
-        let is_open = matches!(peering.status, PeeringStatus::Active | PeeringStatus::PendingAcceptance);
-        is_open && peering.joins(requester, accepter)
-    };
-    if let Some(peering) = state.peerings.values().find(is_open) {
+    let is_it = |peering: &&Peering| is_open(peering) && peering.joins(requester, accepter);
+    if let Some(peering) = state.peerings.values().find(is_it) {
         let message = format!(
             "{requester} and {accepter} have {} already, which is {}",
             peering.id,
@@ -84,6 +82,15 @@ pub fn create(state: &mut State, requester: &str, accepter: &str, now: u64) -> R
 #[must_use]
 pub fn is_open(peering: &Peering) -> bool {
     matches!(peering.status, PeeringStatus::Active | PeeringStatus::PendingAcceptance)
+}
+
+/// Ends the peerings of a VPC that goes, and takes its requests back.
+pub(crate) fn end_all_of(peerings: &mut BTreeMap<PeeringId, Peering>, vpc: VpcId, now: u64) {
+    let is_of =
+        |peering: &&mut Peering| is_open(peering) && [peering.requester, peering.accepter].contains(&vpc);
+    for peering in peerings.values_mut().filter(is_of) {
+        (peering.status, peering.since) = (PeeringStatus::Deleted, now);
+    }
 }
 
 /// Accepts a request: from here on rules of either VPC may name groups of the other.

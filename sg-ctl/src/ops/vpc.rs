@@ -1,12 +1,9 @@
 //! VPCs: the default one, creating, finding, listing and deleting.
 
-use super::{enumerate, group, name, peer, quota, tag};
+use super::{enumerate, group, name, peer, peering, quota, tag};
 use crate::{
     error::{Refusal, Result},
-    model::{
-        Direction, GroupId, Peer, PeeringStatus, Quota, Rule, RuleId, SecurityGroup, State, Tags, Traffic,
-        Vpc, VpcId,
-    },
+    model::{Direction, GroupId, Peer, Quota, Rule, RuleId, SecurityGroup, State, Tags, Traffic, Vpc, VpcId},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::{
@@ -125,12 +122,7 @@ pub fn delete(state: &mut State, given: &str, now: u64) -> Result<VpcId> {
     state.groups.retain(|_, group| group.vpc != id);
     let State { groups, rules, .. } = state;
     rules.retain(|_, rule| groups.contains_key(&rule.group));
-    for peering in state.peerings.values_mut() {
-        let is_open = matches!(peering.status, PeeringStatus::Active | PeeringStatus::PendingAcceptance);
-        if is_open && [peering.requester, peering.accepter].contains(&id) {
-            (peering.status, peering.since) = (PeeringStatus::Deleted, now);
-        }
-    }
+    peering::end_all_of(&mut state.peerings, id, now);
     Ok(id)
 }
 
@@ -205,12 +197,14 @@ fn add_open_rule(state: &mut State, group: GroupId, direction: Direction, peer: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{
-        group::Create,
-        interface::tests::attached_in,
-        peering,
-        rule::{self, Content},
-        testing::{refusal, refused, state},
+    use crate::{
+        model::PeeringStatus,
+        ops::{
+            group::Create,
+            interface::tests::attached_in,
+            rule::{self, Content},
+            testing::{refusal, refused, state},
+        },
     };
 
     fn create_with(state: &mut State, name: &str, cidrs: &[&str]) -> Result<VpcId> {

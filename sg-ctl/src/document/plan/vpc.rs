@@ -4,7 +4,7 @@ use super::Planner;
 use crate::{
     document::{place::Place, types},
     error::{Refusal, Result},
-    model::{PeeringStatus, State, Tags, Vpc, VpcId},
+    model::{State, Tags, Vpc, VpcId},
     ops::{self, vpc},
 };
 use std::collections::BTreeSet;
@@ -148,12 +148,7 @@ impl Planner<'_> {
                 continue;
             }
             vpcs.remove(&id);
-            for peering in peerings.values_mut() {
-                let is_open = ops::peering::is_open(peering);
-                if is_open && [peering.requester, peering.accepter].contains(&id) {
-                    (peering.status, peering.since) = (PeeringStatus::Deleted, now);
-                }
-            }
+            ops::peering::end_all_of(peerings, id, now);
         }
         Ok(())
     }
