@@ -171,6 +171,22 @@ pub fn read(ctx: &Context) -> Result<State> {
     }
 }
 
+/// The host with the store as it is for as long as the host is locked: no command comes between a commit and its flip, and
+/// a slot stays whose it is. What a command that was cut off left behind is made up for before.
+///
+/// # Errors
+/// `IncorrectState` where what is pinned there belongs to another store; where store or host cannot be read.
+pub(crate) fn locked(ctx: &Context) -> Result<(Snapshot, Option<Host>)> {
+    read(ctx)?;
+    // The host before the store, which whoever changes it holds until its commit.
+    let host = Host::open(&ctx.bpffs)?;
+    let snapshot = ctx.store.read()?;
+    if let Some(host) = &host {
+        claim(host, snapshot.store_id)?;
+    }
+    Ok((snapshot, host))
+}
+
 /// Whether what is live was compiled from this revision of the store. True where nothing is live, or where that is not
 /// this user's to know. (A change by another command that is under way looks like one that was cut off: who takes the
 /// write lock then finds out.)

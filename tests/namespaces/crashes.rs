@@ -132,9 +132,15 @@ fn a_first_attach_that_was_cut_off_is_made_anew() {
 #[test]
 fn another_store_does_not_touch_what_is_enforced() {
     let lab = Lab::attached(&[OPEN]);
-    let stranger = Lab::new();
-    let refused = refusal(&stranger.ctl.at_bpffs(lab.ctl.bpffs()).run("group create x --description x"));
-    assert_eq!(refused.code, "IncorrectState", "{}", refused.message);
+    // Its interface has the same slot.
+    let stranger = Lab::attached(&[OPEN]);
+    let _open = lab.connect(V4.admin, V4.host, 22);
+    let elsewhere = stranger.ctl.at_bpffs(lab.ctl.bpffs());
+    for line in ["group create x --description x", "conntrack flush", "counters --reset"] {
+        let refused = refusal(&elsewhere.run(line));
+        assert_eq!(refused.code, "IncorrectState", "{line}: {}", refused.message);
+    }
+    assert_eq!((lab.ctl.flows().len(), lab.ctl.judged(IFACE)["ingress.new"]), (1, 1));
     assert_eq!(lab.ctl.json("status")["interfaces"][0]["enforcing"], true);
     lab.refuses(V4.admin, V4.host, 443);
 }

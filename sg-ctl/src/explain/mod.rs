@@ -13,10 +13,9 @@ use crate::{
     compile::{Attribution, Family, Start, Tracking, attribute},
     context::Context,
     error::{Refusal, Result},
-    kernel::{self, Host, links},
+    kernel::{self, links},
     model::{Attachment, Interface, State},
-    ops,
-    transact::{self, claim},
+    ops, transact,
 };
 use sg_common::{
     policy::STATE_REVISION,
@@ -49,18 +48,13 @@ pub struct Explanation {
 /// `InvalidNetworkInterfaceID.NotFound`; `IncorrectState` where the interface is not enforced here; what names no packet.
 pub fn explain(ctx: &Context, question: &Question) -> Result<Explanation> {
     let (start, warning) = question.start()?;
-    // Makes up for a command that was cut off.
-    transact::read(ctx)?;
-    // The host before the store: under its lock no command comes between a commit and its flip.
-    let host = Host::open(&ctx.bpffs)?;
-    let snapshot = ctx.store.read()?;
+    let (snapshot, host) = transact::locked(ctx)?;
     let state = snapshot.state;
     let id = ops::interface::find(&state, ctx.netns.as_deref(), &question.interface)?;
     let Some(eni) = state.interfaces.get(&id) else { anyhow::bail!("{id} was just found and is gone") };
     let how = attachment(eni)?;
     let host =
         host.filter(|host| links::is_attached(host, id, how.ifindex)).ok_or_else(|| not_enforced(eni))?;
-    claim(&host, snapshot.store_id)?;
     if host.cell(STATE_REVISION)? != snapshot.revision {
         let message = "what is enforced is not what the store says, and cannot be brought in step; run again with -v, \
                        which says why";

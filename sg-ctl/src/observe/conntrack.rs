@@ -6,7 +6,9 @@ use crate::{
     error::Result,
     kernel::{Host, sweep_flows},
     model::{Attachment, EniId, Interface, State},
-    ops, transact,
+    ops,
+    store::Snapshot,
+    transact,
 };
 use sg_common::{
     Direction,
@@ -34,11 +36,12 @@ pub fn conntrack(ctx: &Context, filter: &FlowFilter) -> Result<Flows> {
 /// those connections go on only where rules admit each of their packets, or a new one.
 ///
 /// # Errors
-/// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
+/// `InvalidNetworkInterfaceID.NotFound`; `IncorrectState` where the host is another store's; and where store or kernel
+/// cannot be read.
 pub fn flush(ctx: &Context, filter: &FlowFilter) -> Result<usize> {
-    let state = transact::read(ctx)?;
+    let (Snapshot { state, .. }, host) = transact::locked(ctx)?;
     let wanted = wanted(ctx, &state, filter)?;
-    let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(0) };
+    let Some(host) = host else { return Ok(0) };
     let flushed = live(&host, &state, wanted, filter)?.flows.len();
     let slots = by_slot(&state, wanted);
     let is_meant =

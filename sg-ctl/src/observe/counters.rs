@@ -20,12 +20,17 @@ use sg_common::{
 /// Reads the counters of all attached interfaces, or of one. `reset` sets those that were read to zero.
 ///
 /// # Errors
-/// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
+/// `InvalidNetworkInterfaceID.NotFound`; `IncorrectState` where what is to be reset is another store's; and where store or
+/// kernel cannot be read.
 pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<Counters> {
-    let state = transact::read(ctx)?;
+    let (state, host) = if reset {
+        let (snapshot, host) = transact::locked(ctx)?;
+        (snapshot.state, host)
+    } else {
+        (transact::read(ctx)?, Host::open(&ctx.bpffs)?)
+    };
     let wanted: Option<EniId> =
         interface.map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name)).transpose()?;
-    let host = Host::open(&ctx.bpffs)?;
     let mut conntrack = ConntrackCounters::default();
     let mut interfaces = Vec::new();
     for (eni, attachment) in state.attached() {
