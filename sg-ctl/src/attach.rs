@@ -14,7 +14,7 @@ use crate::{
     model::{Attachment, EniId, Interface, Mode, Options, Side, State, Tags, TimeoutSettings},
     netns, observation, ops,
     time::now,
-    transact::{Enforced, claim, is_known, released},
+    transact::{Enforced, claim, is_known, prepare, released},
 };
 use anyhow::Context as _;
 use sg_common::{
@@ -95,7 +95,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
     let enforced = Enforced::open(ctx, transaction.snapshot())?;
     let namespace = netns::inode(ctx.netns.as_deref()).context("cannot look at the network namespace")?;
     let mut state = before.clone();
-    ops::ensure_default_vpc(&mut state);
+    prepare(&mut state);
     refuse_if_enforced(enforced.as_ref(), &before, namespace, &device)?;
     ops::register::refuse_if_registered(&before, &request.name)?;
     if let Some(old) = recorded(&state, ctx.netns.as_deref(), &request.name) {
@@ -384,6 +384,7 @@ pub fn detach(ctx: &Context, name: &str) -> Result<EniId> {
         );
         return Err(Refusal::new("IncorrectState", message).into());
     };
+    prepare(&mut state);
     state.released = released(enforced.as_ref(), &before, &state);
     let revision = transaction.commit(&state)?;
     let Some(enforced) = enforced else { return Ok(id) };

@@ -230,7 +230,7 @@ pub fn foresee(ctx: &Context) -> Result<State> {
 }
 
 /// Brings the state in step with the world: the default VPC is there, time has passed, addresses are those of now.
-fn prepare(state: &mut State) {
+pub(crate) fn prepare(state: &mut State) {
     ops::ensure_default_vpc(state);
     ops::peering::let_time_pass(state, now());
     refresh_addresses(state);

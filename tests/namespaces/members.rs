@@ -94,6 +94,28 @@ fn p17_a_member_that_gains_an_address_admits_more_and_one_that_loses_it_ends_its
 }
 
 #[test]
+fn p17_attach_and_detach_look_at_addresses_as_any_change_does() {
+    let lab = Lab::new();
+    lab.ctl.group("db", &[]);
+    lab.ctl.group("web", &FROM_DB);
+    let clients = lab.ctl.in_netns(lab.client.name());
+    clients.json(&format!("attach {PEER} --adopt none --group db"));
+    let third = [203, 0, 113, 3].into();
+    lab.client.ip(&format!("address add 203.0.113.3/24 dev {PEER}"));
+    lab.attach("--group web");
+    let mut open = lab.connect(third, V4.host, 22);
+
+    lab.host.ip("link add further type veth peer name end");
+    lab.ctl.json("attach further --adopt none");
+    open.goes_on();
+    lab.client.ip(&format!("address del 203.0.113.3/24 dev {PEER}"));
+    lab.client.ip("address add 203.0.113.3/32 dev lo");
+    lab.ctl.json("detach further");
+    open.is_cut_forward();
+    lab.refuses(third, V4.host, 22);
+}
+
+#[test]
 fn p17_an_address_that_the_interface_itself_loses_ends_its_flows() {
     let lab = lab();
     lab.ctl.add_rules("web", &["ingress --protocol tcp --port 443 --cidr 203.0.113.0/24"]);
