@@ -252,6 +252,11 @@ fn refresh_addresses(state: &mut State) {
                 eni.addresses.clear();
                 continue;
             }
+            // It is gone, and its devices with it.
+            None if netns.is_some_and(|name| matches!(netns::path(name).try_exists(), Ok(false))) => {
+                eni.addresses.clear();
+                continue;
+            }
             // One that cannot be looked at is asked for below, for what is wrong with it.
             None if netns.is_some() => {}
             // Called from another namespace: what has its name here is not it.

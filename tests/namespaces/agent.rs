@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use sg_tests::{
     ctl::{Ctl, Lab, binary},
-    net::{IFACE, PEER, V4, V6},
+    net::{IFACE, PEER, V4, V6, run},
 };
 use std::{
     io::{BufRead, BufReader},
@@ -110,6 +110,24 @@ fn p17_an_address_that_is_added_or_removed_is_enforced_without_a_command() {
     lab.client.ip(&format!("addr add {new4}/32 dev lo"));
     lab.client.ip("link set lo up");
     lab.refuses(new4, V4.host, 80);
+    agent.stop();
+}
+
+#[test]
+fn p17_a_namespace_that_is_deleted_has_no_members_and_is_let_go() {
+    let (lab, _) = lab();
+    let agent = Agent::start(&lab.ctl);
+    let name = lab.client.name().to_owned();
+    lab.connect(V4.admin, V4.host, 80).goes_on();
+    // Its devices go with it only when nobody holds it any more, the agent included.
+    run("ip", &format!("netns del {name}"));
+    becomes(&lab.ctl, PEER, &[]);
+    let began = Instant::now();
+    while !lab.host.ip("-o link show").lines().all(|line| !line.contains(IFACE)) {
+        assert!(began.elapsed() < PROMPT, "the agent keeps a deleted namespace alive");
+        thread::sleep(Duration::from_millis(20));
+    }
+    run("ip", &format!("netns add {name}"));
     agent.stop();
 }
 

@@ -3,14 +3,15 @@
 
 mod watch;
 
-use crate::{context::Context, error::Result, model::State, transact};
+use crate::{context::Context, error::Result, model::State, netns, transact};
 use anyhow::Context as _;
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
+use watch::Watcher;
 
 /// How often the agent looks whether a command has changed the store.
 const TICK: Duration = Duration::from_millis(500);
@@ -33,7 +34,7 @@ async fn follow(ctx: &Context) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let (news, mut arrivals) = mpsc::channel(1);
-    let mut agent = Agent { ctx, news, watched: BTreeSet::new(), revision: None };
+    let mut agent = Agent { ctx, news, watched: BTreeMap::new(), revision: None, complaint: None };
     agent.keep_in_step();
     log::info!("following {} network namespace(s)", agent.watched.len());
 
@@ -49,7 +50,7 @@ async fn follow(ctx: &Context) -> Result<()> {
                 while arrivals.try_recv().is_ok() {}
                 agent.keep_in_step();
             }
-            _ = ticks.tick() => agent.look_at_store(),
+            _ = ticks.tick() => agent.look_around(),
         }
     }
     log::info!("stopped; what is attached stays enforced");
@@ -59,10 +60,12 @@ async fn follow(ctx: &Context) -> Result<()> {
 struct Agent<'a> {
     ctx: &'a Context,
     news: mpsc::Sender<()>,
-    /// Namespaces that a watcher reports from; `None` is the one that the agent was started in.
-    watched: BTreeSet<Option<String>>,
+    /// Namespaces that a watcher reports from, with their inodes; `None` is the one that the agent was started in.
+    watched: BTreeMap<Option<String>, (u64, Watcher)>,
     /// The store's revision when store and kernel were last made to agree.
     revision: Option<u64>,
+    /// What was last wrong: said once, however often it is tried again.
+    complaint: Option<String>,
 }
 
 impl Agent<'_> {
@@ -75,34 +78,47 @@ impl Agent<'_> {
                     log::info!("addresses changed: revision {} is in force", changed.revision);
                 }
                 self.revision = Some(changed.revision);
+                self.complaint = None;
                 self.watch(&changed.state);
             }
             Err(error) => {
-                log::error!("cannot bring store and kernel in step, will try again: {error:#}");
+                self.complain(format!("cannot bring store and kernel in step, will try again: {error:#}"));
                 self.revision = None;
             }
         }
     }
 
     /// After a command of somebody else's there may be new namespaces to follow; after one that was killed, something to
-    /// put in force.
-    fn look_at_store(&mut self) {
+    /// put in force. A namespace that was deleted lives on for as long as it is watched, and tells nothing of it.
+    fn look_around(&mut self) {
+        let watched = self.watched.len();
+        self.watched.retain(|name, (inode, _)| netns::inode(name.as_deref()) == Some(*inode));
         match self.ctx.store.revision() {
-            Ok(revision) if Some(revision) == self.revision => {}
+            Ok(revision) if Some(revision) == self.revision && self.watched.len() == watched => {}
             Ok(_) => self.keep_in_step(),
-            Err(error) => log::error!("cannot read the store: {error:#}"),
+            Err(error) => self.complain(format!("cannot read the store: {error:#}")),
         }
     }
 
     fn watch(&mut self, state: &State) {
         for (eni, _) in state.attached() {
-            if self.watched.contains(&eni.netns) {
+            let Some(inode) = netns::inode(eni.netns.as_deref()) else { continue };
+            if self.watched.get(&eni.netns).is_some_and(|(watched, _)| *watched == inode) {
                 continue;
             }
             match watch::start(eni.netns.clone(), self.news.clone()) {
-                Ok(()) => drop(self.watched.insert(eni.netns.clone())),
-                Err(error) => log::error!("cannot follow {}: {error:#}", watch::place(eni.netns.as_deref())),
+                Ok(watcher) => drop(self.watched.insert(eni.netns.clone(), (inode, watcher))),
+                Err(error) => {
+                    self.complain(format!("cannot follow {}: {error:#}", watch::place(eni.netns.as_deref())));
+                }
             }
+        }
+    }
+
+    fn complain(&mut self, what: String) {
+        if self.complaint.as_ref() != Some(&what) {
+            log::error!("{what}");
+            self.complaint = Some(what);
         }
     }
 }

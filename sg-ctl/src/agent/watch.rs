@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use rtnetlink::MulticastGroup;
 use std::{sync::mpsc as std_mpsc, thread};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The namespace, for messages.
 pub fn place(netns: Option<&str>) -> String {
@@ -15,16 +15,22 @@ pub fn place(netns: Option<&str>) -> String {
     )
 }
 
-/// Reports from the namespace until the agent ends. Returns once the kernel takes note of everything that happens.
+/// A thread that reports from a namespace, and keeps it alive, until this value goes.
+pub struct Watcher {
+    _stop: oneshot::Sender<()>,
+}
+
+/// Reports from the namespace. Returns once the kernel takes note of everything that happens.
 ///
 /// # Errors
 /// Where the namespace cannot be entered or the kernel refuses the subscription.
-pub fn start(netns: Option<String>, news: mpsc::Sender<()>) -> Result<()> {
+pub fn start(netns: Option<String>, news: mpsc::Sender<()>) -> Result<Watcher> {
     let (ready, is_ready) = std_mpsc::channel();
+    let (stop, stopped) = oneshot::channel();
     thread::Builder::new()
         .name("sg-netlink".to_owned())
         .spawn(move || {
-            let followed = netns::within(netns.as_deref(), || follow(&news, &ready));
+            let followed = netns::within(netns.as_deref(), || follow(&news, &ready, stopped));
             if let Err(error) = followed {
                 // Nobody listens for a failure to start any more once it has started.
                 if let Err(std_mpsc::SendError(Err(error))) = ready.send(Err(error)) {
@@ -33,10 +39,15 @@ pub fn start(netns: Option<String>, news: mpsc::Sender<()>) -> Result<()> {
             }
         })
         .context("cannot start a thread")?;
-    is_ready.recv().context("the watcher ended before it began")?
+    is_ready.recv().context("the watcher ended before it began")??;
+    Ok(Watcher { _stop: stop })
 }
 
-fn follow(news: &mpsc::Sender<()>, ready: &std_mpsc::Sender<Result<()>>) -> Result<()> {
+fn follow(
+    news: &mpsc::Sender<()>,
+    ready: &std_mpsc::Sender<Result<()>>,
+    mut stopped: oneshot::Receiver<()>,
+) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -48,12 +59,16 @@ fn follow(news: &mpsc::Sender<()>, ready: &std_mpsc::Sender<Result<()>>) -> Resu
         tokio::spawn(connection);
         // The agent waits for it.
         let _ = ready.send(Ok(()));
-        while messages.next().await.is_some() {
-            // Full means that the agent knows of news already and has yet to look: it will see this as well.
-            if let Err(mpsc::error::TrySendError::Closed(())) = news.try_send(()) {
-                return Ok(());
+        loop {
+            tokio::select! {
+                // Nothing is ever sent: the agent has let go of the watcher.
+                _ = &mut stopped => return Ok(()),
+                message = messages.next() => {
+                    message.context("the netlink socket was closed")?;
+                    // Full means that the agent knows of news already and has yet to look: it will see this as well.
+                    let _ = news.try_send(());
+                }
             }
         }
-        anyhow::bail!("the netlink socket was closed")
     })
 }

@@ -45,7 +45,8 @@ pub struct Create {
     /// Name of the list
     name: String,
     /// Family of all its entries
-    #[arg(long, value_enum)]
+    // EC2 writes IPv4 and IPv6.
+    #[arg(long, value_enum, ignore_case = true)]
     family: AddressFamily,
     /// Entries that it may have: what each rule that names it counts against the quota of rules
     // Hyphens, so that `-1` gets EC2's refusal.

@@ -135,6 +135,7 @@ fn cli_values_are_not_claps_to_refuse() {
         "attach eth0 --address nonsense",
         "rule add web ingress --protocol tcp --port 22 --prefix-list pl-",
         "prefix-list create com.amazonaws --family ipv4 --max-entries -1 --entry nonsense --entry ::/0=x --tag y",
+        "prefix-list create x --family IPv4 --max-entries 5",
         "prefix-list add pl- nonsense 10.0.0.0/8=x --current-version -1",
         "prefix-list restore pl- --version -1",
         "prefix-list show pl- --version first",
