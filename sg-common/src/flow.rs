@@ -4,6 +4,7 @@
 //! same key and one lookup finds it. The interface's slot is part of it: two interfaces of a host never share a flow.
 
 use crate::{Direction, vlan::Vlans, wire::protocol};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Names an IPv4 flow.
@@ -28,6 +29,27 @@ pub struct FlowKey6 {
     pub local: [u32; 4],
     /// As in the packet.
     pub remote: [u32; 4],
+}
+
+impl FlowKey4 {
+    /// The local address and the remote one.
+    #[must_use]
+    pub fn ends(&self) -> (IpAddr, IpAddr) {
+        let address = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
+        (address(self.local), address(self.remote))
+    }
+}
+
+impl FlowKey6 {
+    /// The local address and the remote one.
+    #[must_use]
+    pub fn ends(&self) -> (IpAddr, IpAddr) {
+        let address = |words: [u32; 4]| {
+            let octets: [u8; 16] = zerocopy::transmute!(words);
+            IpAddr::V6(Ipv6Addr::from(octets))
+        };
+        (address(self.local), address(self.remote))
+    }
 }
 
 /// Interface, protocol, ports, VLANs. Fields that a protocol lacks are zero (P-9).

@@ -136,7 +136,9 @@ fn another_store_does_not_touch_what_is_enforced() {
     let stranger = Lab::attached(&[OPEN]);
     let _open = lab.connect(V4.admin, V4.host, 22);
     let elsewhere = stranger.ctl.at_bpffs(lab.ctl.bpffs());
-    for line in ["group create x --description x", "conntrack flush", "counters --reset"] {
+    let looks = ["conntrack list", "conntrack stats", "counters"];
+    let changes = ["group create x --description x", "conntrack flush", "counters --reset"];
+    for line in looks.into_iter().chain(changes) {
         let refused = refusal(&elsewhere.run(line));
         assert_eq!(refused.code, "IncorrectState", "{line}: {}", refused.message);
     }

@@ -11,10 +11,7 @@ use sg_common::{
     track::{Clock, is_live},
     wire::protocol,
 };
-use std::{
-    io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{io, net::IpAddr};
 
 /// Removes the entries for which `is_over` holds. It is given the flow with a hash of its addresses.
 fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result<()> {
@@ -22,7 +19,7 @@ fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result
         let mut over: Vec<FlowKey4> = Vec::new();
         map.for_each(|key, flow| {
             let addresses = mark::addresses4(key.local, key.remote);
-            if is_over(&Seen { family: 0, head: &key.head, flow, addresses, ends: ends4(key) }) {
+            if is_over(&Seen { family: 0, head: &key.head, flow, addresses, ends: key.ends() }) {
                 over.push(*key);
             }
         })?;
@@ -32,7 +29,7 @@ fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result
         let mut over: Vec<FlowKey6> = Vec::new();
         map.for_each(|key, flow| {
             let addresses = mark::addresses6(key.local, key.remote);
-            if is_over(&Seen { family: 1, head: &key.head, flow, addresses, ends: ends6(key) }) {
+            if is_over(&Seen { family: 1, head: &key.head, flow, addresses, ends: key.ends() }) {
                 over.push(*key);
             }
         })?;
@@ -50,19 +47,6 @@ struct Seen<'a> {
     addresses: u64,
     /// The local address and the remote one.
     ends: (IpAddr, IpAddr),
-}
-
-fn ends4(key: &FlowKey4) -> (IpAddr, IpAddr) {
-    let address = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
-    (address(key.local), address(key.remote))
-}
-
-fn ends6(key: &FlowKey6) -> (IpAddr, IpAddr) {
-    let address = |words: [u32; 4]| {
-        let octets: [u8; 16] = zerocopy::transmute!(words);
-        IpAddr::V6(Ipv6Addr::from(octets))
-    };
-    (address(key.local), address(key.remote))
 }
 
 /// Removes the entries of flows with an address that its owner lost: the next owner is another host. It is for whoever has

@@ -16,19 +16,16 @@ use sg_common::{
     track::{self, Clock},
     wire::protocol,
 };
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::HashMap, net::IpAddr};
 
 /// Reads the live entries that the filter names.
 ///
 /// # Errors
-/// `InvalidNetworkInterfaceID.NotFound`, and where store or kernel cannot be read.
+/// As for [`flush`].
 pub fn conntrack(ctx: &Context, filter: &FlowFilter) -> Result<Flows> {
-    let state = transact::read(ctx)?;
+    let (Snapshot { state, .. }, host) = transact::locked(ctx)?;
     let wanted = wanted(ctx, &state, filter)?;
-    let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(Flows { flows: Vec::new() }) };
+    let Some(host) = host else { return Ok(Flows { flows: Vec::new() }) };
     live(&host, &state, wanted, filter)
 }
 
@@ -75,19 +72,14 @@ pub(super) fn live(host: &Host, state: &State, wanted: Option<EniId>, filter: &F
 
 /// Every entry of the flow tables, dead ones too: what it is filed under, its local and its remote address, and itself.
 pub(crate) fn for_each(host: &Host, mut visit: impl FnMut(&KeyHead, IpAddr, IpAddr, &Flow)) -> Result<()> {
-    let address4 = |word: u32| IpAddr::V4(Ipv4Addr::from(word.to_ne_bytes()));
+    let mut visit = |head: &KeyHead, (local, remote), flow: &Flow| visit(head, local, remote, flow);
     for map in &host.flows4 {
-        map.for_each(|key, flow| visit(&key.head, address4(key.local), address4(key.remote), flow))?;
+        map.for_each(|key, flow| visit(&key.head, key.ends(), flow))?;
     }
     for map in &host.flows6 {
-        map.for_each(|key, flow| visit(&key.head, address6(key.local), address6(key.remote), flow))?;
+        map.for_each(|key, flow| visit(&key.head, key.ends(), flow))?;
     }
     Ok(())
-}
-
-fn address6(words: [u32; 4]) -> IpAddr {
-    let octets: [u8; 16] = zerocopy::transmute!(words);
-    IpAddr::V6(Ipv6Addr::from(octets))
 }
 
 fn by_slot(state: &State, wanted: Option<EniId>) -> HashMap<u16, (&Interface, &Attachment)> {

@@ -8,41 +8,31 @@ use crate::{
     context::Context,
     error::Result,
     kernel::{Host, processors, reset_counters},
-    model::{EniId, Interface},
-    ops, transact,
+    model::{EniId, Interface, State},
+    ops,
+    store::Snapshot,
+    transact,
 };
 use sg_common::{
     Direction,
     policy::counter_index,
     reason::{Drop, Pass},
 };
+use std::collections::BTreeMap;
 
 /// Reads the counters of all attached interfaces, or of one. `reset` sets those that were read to zero.
 ///
 /// # Errors
-/// `InvalidNetworkInterfaceID.NotFound`; `IncorrectState` where what is to be reset is another store's; and where store or
-/// kernel cannot be read.
+/// `InvalidNetworkInterfaceID.NotFound`; `IncorrectState` where the host is another store's; and where store or kernel
+/// cannot be read.
 pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<Counters> {
-    let (state, host) = if reset {
-        let (snapshot, host) = transact::locked(ctx)?;
-        (snapshot.state, host)
-    } else {
-        (transact::read(ctx)?, Host::open(&ctx.bpffs)?)
-    };
+    let (Snapshot { state, .. }, host) = transact::locked(ctx)?;
     let wanted: Option<EniId> =
         interface.map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name)).transpose()?;
-    let mut conntrack = ConntrackCounters::default();
+    let all = read(&state, host.as_ref())?;
+    let conntrack = sums(&state, host.as_ref(), &all)?;
     let mut interfaces = Vec::new();
-    for (eni, attachment) in state.attached() {
-        let counted = one(host.as_ref(), eni, attachment.slot)?;
-        for direction in [&counted.ingress, &counted.egress] {
-            let of = |counts: &std::collections::BTreeMap<&str, Count>, reason: &str| {
-                counts.get(reason).map_or(0, |count| count.packets)
-            };
-            conntrack.untracked_packets += of(&direction.allowed, Pass::Untracked.name());
-            conntrack.exempt_packets += of(&direction.allowed, Pass::Exempt.name());
-            conntrack.allowance_exceeded += of(&direction.dropped, Drop::ConntrackFull.name());
-        }
+    for ((eni, attachment), counted) in state.attached().zip(all) {
         if wanted.is_none_or(|id| id == eni.id) {
             interfaces.push(counted);
             if let Some(host) = host.as_ref().filter(|_| reset) {
@@ -51,8 +41,38 @@ pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<C
         }
     }
     interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-    if let Some(host) = &host {
-        let flows = live(host, &state, None, &FlowFilter::default())?.flows;
+    Ok(Counters { interfaces, conntrack })
+}
+
+/// What the flow tables hold, and what they could not.
+///
+/// # Errors
+/// As for [`counters`].
+pub fn stats(ctx: &Context) -> Result<ConntrackStats> {
+    let (Snapshot { state, .. }, host) = transact::locked(ctx)?;
+    let conntrack = sums(&state, host.as_ref(), &read(&state, host.as_ref())?)?;
+    let tables = host.as_ref().map_or_else(|| Ok(Vec::new()), flow_tables)?;
+    Ok(ConntrackStats { conntrack, tables })
+}
+
+/// Counters of the attached interfaces, in the order of the state.
+fn read(state: &State, host: Option<&Host>) -> Result<Vec<InterfaceCounters>> {
+    state.attached().map(|(eni, attachment)| one(host, eni, attachment.slot)).collect()
+}
+
+/// What the host as a whole tracks, and what its interfaces counted of that.
+fn sums(state: &State, host: Option<&Host>, interfaces: &[InterfaceCounters]) -> Result<ConntrackCounters> {
+    let mut conntrack = ConntrackCounters::default();
+    for direction in interfaces.iter().flat_map(|counted| [&counted.ingress, &counted.egress]) {
+        let of = |counts: &BTreeMap<&str, Count>, reason: &str| {
+            counts.get(reason).map_or(0, |count| count.packets)
+        };
+        conntrack.untracked_packets += of(&direction.allowed, Pass::Untracked.name());
+        conntrack.exempt_packets += of(&direction.allowed, Pass::Exempt.name());
+        conntrack.allowance_exceeded += of(&direction.dropped, Drop::ConntrackFull.name());
+    }
+    if let Some(host) = host {
+        let flows = live(host, state, None, &FlowFilter::default())?.flows;
         conntrack.tracked = flows.len() as u64;
         // What has no third leg yet takes no place of an established connection (P-16).
         let established =
@@ -60,18 +80,7 @@ pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<C
         let room = host.flows4[0].max_entries() as usize + host.flows6[0].max_entries() as usize;
         conntrack.allowance_available = room.saturating_sub(established) as u64;
     }
-    Ok(Counters { interfaces, conntrack })
-}
-
-/// What the flow tables hold, and what they could not.
-///
-/// # Errors
-/// Where store or kernel cannot be read.
-pub fn stats(ctx: &Context) -> Result<ConntrackStats> {
-    let conntrack = counters(ctx, None, false)?.conntrack;
-    let host = Host::open(&ctx.bpffs)?;
-    let tables = host.as_ref().map_or_else(|| Ok(Vec::new()), flow_tables)?;
-    Ok(ConntrackStats { conntrack, tables })
+    Ok(conntrack)
 }
 
 fn one(host: Option<&Host>, eni: &Interface, slot: u16) -> Result<InterfaceCounters> {
