@@ -15,4 +15,5 @@ mod tcp;
 mod timeouts;
 mod udp;
 mod untracked;
+mod verifier;
 mod vlans;

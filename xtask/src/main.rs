@@ -9,6 +9,7 @@ mod machine;
 mod project;
 mod setup;
 mod test;
+mod verifier;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,12 @@ enum Task {
         #[arg(value_enum)]
         section: Option<bench::Section>,
     },
+    /// Report what every program costs the verifier; a growth of more than a tenth fails (needs root)
+    Verifier {
+        /// Write the figures down as acknowledged for this kernel
+        #[arg(long)]
+        acknowledge: bool,
+    },
     /// Show the product at work in two throw-away network namespaces (needs root)
     Demo,
 }
@@ -72,6 +79,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test { filter } => test::run(&project, &filter),
         Task::Fuzz { minutes, seed } => fuzz::run(&project, minutes, seed),
         Task::Bench { section } => bench::run(&project, section),
+        Task::Verifier { acknowledge } => verifier::run(&project, acknowledge),
         Task::Demo => demo::run(&project),
     }
 }

@@ -128,12 +128,8 @@ pub fn open_sized(
 /// processors.
 const APART_ENTRIES: u32 = 1024;
 
-/// Opens the object over the pinned policy maps, with flow and counter maps of its own, which are empty and no larger
-/// than one packet needs: it is judged by the live policy and leaves no trace.
-///
-/// # Errors
-/// As for [`open`].
-pub fn open_apart(constants: &Constants, maps: &Path) -> Result<Ebpf> {
+/// Sizes of flow and counter maps that are no larger than one packet of the interface in this slot needs.
+fn sizes_apart(slot: u16) -> Vec<(&'static str, u32)> {
     let tables = [
         "ESTABLISHED4",
         "ESTABLISHED6",
@@ -147,8 +143,25 @@ pub fn open_apart(constants: &Constants, maps: &Path) -> Result<Ebpf> {
     let mut sizes: Vec<_> = tables.map(|name| (name, APART_ENTRIES)).into();
     // No handshake is completed, so that nobody takes a place in the rings.
     sizes.extend([("RING4", 1), ("RING6", 1)]);
-    sizes.push(("COUNTERS", (u32::from(constants.slot) + 1) * COUNTERS_PER_INTERFACE));
-    open_sized(constants, maps, &[POLICY_MAPS], &sizes)
+    sizes.push(("COUNTERS", (u32::from(slot) + 1) * COUNTERS_PER_INTERFACE));
+    sizes
+}
+
+/// Opens the object over the pinned policy maps, with flow and counter maps of its own, which are empty and no larger
+/// than one packet needs: it is judged by the live policy and leaves no trace.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_apart(constants: &Constants, maps: &Path) -> Result<Ebpf> {
+    open_sized(constants, maps, &[POLICY_MAPS], &sizes_apart(constants.slot))
+}
+
+/// Opens the object with small maps of its own and no policy: to look at its programs.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_alone(constants: &Constants) -> Result<Ebpf> {
+    open_sized(constants, Path::new(""), &[], &sizes_apart(constants.slot))
 }
 
 /// One sentence for what can go wrong before any program is loaded.
