@@ -1,18 +1,111 @@
-//! `cargo xtask bench`: what the datapath costs.
+//! `cargo xtask bench`: what the datapath costs, and what others cost on the same machine in the same run.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up stops where it fails")]
 
 mod machine;
 mod packet;
+mod plot;
+mod report;
+#[allow(dead_code, reason = "curves and targets are what the next sections use")]
+mod results;
 
-use std::{path::Path, process::ExitCode};
+use crate::{machine::Machine, report::Report, results::Section};
+use sg_ctl::time::{now, rfc3339};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// What every section is told.
+pub struct Run {
+    /// Few iterations and small sizes: shows that a section works, and no figure of it counts.
+    pub quick: bool,
+    /// The benchmarks' own BPF programs (`sg-ebpf/bench`).
+    pub programs: PathBuf,
+}
+
+impl Run {
+    /// `full`, or `quick` in a quick run.
+    pub fn choose<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+type Measure = fn(&Run) -> Section;
+
+/// All sections, in the order of the report.
+const SECTIONS: [(&str, Measure); 1] = [("packet", packet::measure)];
+
+const USAGE: &str = "usage: sg-bench --programs OBJECT --out DIR [--quick] SECTION…";
+
+/// The command line.
+struct Arguments {
+    run: Run,
+    out: PathBuf,
+    sections: Vec<(&'static str, Measure)>,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Option<Self> {
+        let (mut programs, mut out, mut quick, mut sections) = (None, None, false, Vec::new());
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--programs" => programs = words.next(),
+                "--out" => out = words.next(),
+                "--quick" => quick = true,
+                name => sections.push(*SECTIONS.iter().find(|section| section.0 == name)?),
+            }
+        }
+        Some(Self { run: Run { quick, programs: programs?.into() }, out: out?.into(), sections })
+    }
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["packet", spread] => packet::measure(Path::new(spread)),
-        _ => {
-            eprintln!("usage: sg-bench packet OBJECT");
-            ExitCode::from(2)
+    let Some(arguments) = Arguments::parse(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    if !machine::has_jit() {
+        eprintln!(
+            "the JIT is off: figures would say nothing; write 1 to /proc/sys/net/core/bpf_jit_enable and run this again"
+        );
+        return ExitCode::FAILURE;
+    }
+    let report = measure(&arguments);
+    match report.write(&arguments.out) {
+        Ok(file) => println!("\nwritten: {}", file.display()),
+        Err(error) => {
+            eprintln!("cannot write the report to {}: {error}", arguments.out.display());
+            return ExitCode::FAILURE;
         }
     }
+    if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the sections one after the other. One that stops in the middle takes no other's figures with it.
+fn measure(arguments: &Arguments) -> Report {
+    let mut report = Report {
+        began: rfc3339(now()),
+        ended: String::new(),
+        quick: arguments.run.quick,
+        machine: Machine::here(),
+        sections: Vec::new(),
+        failed: Vec::new(),
+    };
+    for (name, measure) in &arguments.sections {
+        println!("\n## {name}");
+        match catch_unwind(AssertUnwindSafe(|| measure(&arguments.run))) {
+            Ok(section) => {
+                println!("{}", report::show(&section));
+                report.sections.push(section);
+            }
+            Err(panic) => {
+                let said = panic.downcast_ref::<String>().cloned();
+                let said = said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+                report.failed.push(((*name).to_owned(), said.unwrap_or_default()));
+            }
+        }
+    }
+    report.ended = rfc3339(now());
+    report
 }

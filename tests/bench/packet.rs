@@ -6,7 +6,10 @@
 //! program of the same round. Each figure is checked: every packet must have been counted with the verdict that the row
 //! is about.
 
-use crate::machine;
+use crate::{
+    Run,
+    results::{Cell, Samples, Section, Table},
+};
 use aya::{
     Ebpf, EbpfLoader,
     maps::{Array, HashMap, PerCpuArray, ProgramArray},
@@ -29,16 +32,9 @@ use sg_tests::{
     bench::Bench,
     packet::{Packet, Payload, tcp},
 };
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::Path,
-    process::ExitCode,
-};
+use std::net::{IpAddr, Ipv4Addr};
 use zerocopy::IntoBytes;
 
-/// Rounds of each measurement, and packets of one.
-const ROUNDS: usize = 21;
-const PACKETS: u32 = 100_000;
 /// Flows in the table of established ones.
 const FLOWS: [u32; 2] = [1 << 10, 1 << 20];
 /// Prefixes that the rules of port 22 name.
@@ -141,35 +137,39 @@ struct Runner {
     took: Vec<f64>,
 }
 
-/// Measures and prints a table.
-pub fn measure(spread: &Path) -> ExitCode {
-    let spread = std::fs::read(spread).unwrap();
-    println!("{}", machine::describe());
-    println!(
-        "* {ROUNDS} rounds of {PACKETS} packets each, IPv4, TCP; nanoseconds over the empty program: median (least to most)\n"
+/// Rounds of each measurement, and packets of one.
+#[derive(Clone, Copy)]
+struct Effort {
+    rounds: usize,
+    packets: u32,
+}
+
+/// The section.
+pub fn measure(run: &Run) -> Section {
+    let spread = std::fs::read(&run.programs).unwrap();
+    let effort = run.choose(Effort { rounds: 21, packets: 100_000 }, Effort { rounds: 2, packets: 1_000 });
+    let mut section = Section::new(
+        "packet",
+        &[
+            "`BPF_PROG_TEST_RUN` of the shipped programs, IPv4 and TCP; nanoseconds over an empty program in the same round",
+            "each packet has another sender, which a small program in front writes (`sg-ebpf/bench/spread.rs`)",
+        ],
     );
-    let mut columns = Vec::new();
-    for prefixes in PREFIXES {
-        let bench = policy(prefixes);
-        for flows in FLOWS {
-            let mut pipeline = pipeline(&bench, flows);
-            if !is_compiled(&pipeline) {
-                eprintln!(
-                    "the JIT is off: figures would say nothing; write 1 to /proc/sys/net/core/bpf_jit_enable"
-                );
-                return ExitCode::FAILURE;
+    section.how.push(format!("{} rounds of {} packets each", effort.rounds, effort.packets));
+    for prefixes in run.choose(&PREFIXES[..], &PREFIXES[..1]) {
+        let bench = policy(*prefixes);
+        for flows in run.choose(&FLOWS[..], &FLOWS[..1]) {
+            let mut pipeline = pipeline(&bench, *flows);
+            fill(&mut pipeline, *flows);
+            let mut runners = runners(&spread, &pipeline, *flows);
+            for _ in 0..effort.rounds {
+                runners.iter_mut().for_each(|runner| runner.round(effort.packets));
             }
-            fill(&mut pipeline, flows);
-            let mut runners = runners(&spread, &pipeline, flows);
-            for _ in 0..ROUNDS {
-                runners.iter_mut().for_each(Runner::round);
-            }
-            verify(&pipeline, &runners);
-            columns.push((format!("{flows} flows, {prefixes} prefixes"), cells(&runners)));
+            verify(&pipeline, &runners, effort);
+            section.tables.push(table(&runners, *flows, *prefixes));
         }
     }
-    print(&columns);
-    ExitCode::SUCCESS
+    section
 }
 
 /// A host with one interface: port 80 is open to the world both ways, port 22 to that many prefixes, which cover all
@@ -222,11 +222,6 @@ fn pipeline(bench: &Bench, flows: u32) -> Ebpf {
         object::load(&mut object, program).unwrap();
     }
     object
-}
-
-fn is_compiled(object: &Ebpf) -> bool {
-    let program: &Xdp = object.program(object::XDP).unwrap().try_into().unwrap();
-    program.info().unwrap().size_jitted() > 0
 }
 
 /// Establishes that many flows, of as many senders.
@@ -294,9 +289,9 @@ impl Runner {
         Self { hook, kind, spread, frame, took: Vec::new() }
     }
 
-    fn round(&mut self) {
+    fn round(&mut self, packets: u32) {
         let options =
-            TestRunOptions { data_in: Some(&self.frame), repeat: PACKETS, ..TestRunOptions::default() };
+            TestRunOptions { data_in: Some(&self.frame), repeat: packets, ..TestRunOptions::default() };
         let ran = match self.spread.program(self.hook.programs()[0]).unwrap() {
             Program::Xdp(program) => Xdp::test_run(program, options),
             Program::SchedClassifier(program) => SchedClassifier::test_run(program, options),
@@ -310,43 +305,33 @@ impl Runner {
 }
 
 /// Every packet was counted, with the verdict of its row.
-fn verify(pipeline: &Ebpf, runners: &[Runner]) {
+fn verify(pipeline: &Ebpf, runners: &[Runner], effort: Effort) {
     let counters: PerCpuArray<_, [u64; 2]> = pipeline.map("COUNTERS").unwrap().try_into().unwrap();
     for verdict in kinds().into_iter().filter_map(|kind| kind.verdict) {
         let index = counter_index(0, Direction::Ingress, verdict.number());
         let counted: u64 = counters.get(&index, 0).unwrap().iter().map(|counter| counter[0]).sum();
         let hooks = runners.iter().filter(|runner| runner.kind.verdict == Some(verdict)).count();
-        assert_eq!(counted, hooks as u64 * ROUNDS as u64 * u64::from(PACKETS), "{verdict:?}");
+        assert_eq!(counted, hooks as u64 * effort.rounds as u64 * u64::from(effort.packets), "{verdict:?}");
     }
 }
 
-/// A cell of the table for each hook and kind: the median over rounds, with the least and the most.
-fn cells(runners: &[Runner]) -> Vec<String> {
-    let empty = |hook| runners.iter().find(|runner| runner.hook == hook && runner.kind.verdict.is_none());
-    let cell = |runner: &Runner| {
-        let mut took: Vec<f64> = match runner.kind.verdict {
-            None => runner.took.clone(),
-            Some(_) => runner
-                .took
-                .iter()
-                .zip(&empty(runner.hook).unwrap().took)
-                .map(|(all, empty)| all - empty)
-                .collect(),
-        };
-        took.sort_by(f64::total_cmp);
-        format!("{:.0} ({:.0} to {:.0})", took[took.len() / 2], took[0], took[took.len() - 1])
+/// A row for each kind, a column for each hook.
+fn table(runners: &[Runner], flows: u32, prefixes: u32) -> Table {
+    let took = |hook, name| {
+        let runner = runners.iter().find(|runner| runner.hook == hook && runner.kind.name == name).unwrap();
+        Samples::new("ns", runner.took.clone())
     };
-    runners.iter().map(cell).collect()
-}
-
-/// Prints a table with a column for each number of flows and prefixes.
-fn print(columns: &[(String, Vec<String>)]) {
-    let titles: Vec<&str> = columns.iter().map(|(title, _)| title.as_str()).collect();
-    println!("| hook | packet | {} |", titles.join(" | "));
-    println!("|---|---|{}", "---|".repeat(columns.len()));
-    let rows = Hook::ALL.into_iter().flat_map(|hook| kinds().map(|kind| (hook, kind)));
-    for (row, (hook, kind)) in rows.enumerate() {
-        let cells: Vec<&str> = columns.iter().map(|(_, cells)| cells[row].as_str()).collect();
-        println!("| {} | {} | {} |", hook.name(), kind.name, cells.join(" | "));
+    let empty = kinds()[0].name;
+    let cell = |hook, kind: Kind| -> Cell {
+        match kind.verdict {
+            None => took(hook, kind.name).into(),
+            Some(_) => took(hook, kind.name).minus(&took(hook, empty)).into(),
+        }
+    };
+    let mut table =
+        Table::new(format!("{flows} flows, {prefixes} prefixes"), &["packet", "XDP, ns", "TC, ns"]);
+    for kind in kinds() {
+        table.row(kind.name, Hook::ALL.map(|hook| cell(hook, kind)).into());
     }
+    table
 }

@@ -1,31 +1,54 @@
-//! What the datapath costs.
+//! What the datapath costs, and what others cost on the same machine in the same run.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::exec;
 use crate::project::Project;
 use crate::{build, machine, setup};
 
+/// What is to be measured, and where the report goes.
+#[derive(clap::Args)]
+pub struct Args {
+    /// All, where none is named
+    #[arg(value_enum)]
+    sections: Vec<Section>,
+    /// Where the report goes: docs/benchmarks, or target/benchmarks for a quick run
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Few iterations and small sizes: shows that everything runs, and no figure of it counts
+    #[arg(long)]
+    quick: bool,
+}
+
 /// What can be measured.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Section {
-    /// Nanoseconds a packet by `BPF_PROG_TEST_RUN`, over the empty program
+    /// Nanoseconds a packet by `BPF_PROG_TEST_RUN`
     Packet,
 }
 
-/// Measures one section, or all.
-pub fn run(project: &Project, section: Option<Section>) -> Result<()> {
+/// Measures and writes the report.
+pub fn run(project: &Project, args: &Args) -> Result<()> {
     machine::can_run_bpf("cargo xtask bench")?;
     setup::for_running()?;
-    build::everything(project)?;
+    setup::for_comparing()?;
+    let sg_ctl = build::everything(project)?;
     let mut compile = project.host_cargo("build");
     exec::run("cargo build", compile.args(["--release", "--package", "sg-tests", "--bin", "sg-bench"]))?;
-    match section {
-        None | Some(Section::Packet) => packet(project),
-    }
-}
-
-fn packet(project: &Project) -> Result<()> {
+    let out = args.out.clone().unwrap_or_else(|| {
+        if args.quick { project.target().join("benchmarks") } else { project.root.join("docs/benchmarks") }
+    });
     let mut program = std::process::Command::new(project.target().join("release/sg-bench"));
-    exec::run("sg-bench", program.arg("packet").arg(project.spread_object()))
+    program.env("SG_CTL", sg_ctl).arg("--programs").arg(project.spread_object()).arg("--out").arg(out);
+    if args.quick {
+        program.arg("--quick");
+    }
+    let sections = if args.sections.is_empty() { Section::value_variants() } else { &args.sections };
+    for section in sections {
+        program.args(section.to_possible_value().map(|value| value.get_name().to_owned()));
+    }
+    exec::run("sg-bench", &mut program)
 }

@@ -45,18 +45,14 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
-    /// Measure what a packet costs (needs root, and a quiet machine for good figures)
-    Bench {
-        /// One section only
-        #[arg(value_enum)]
-        section: Option<bench::Section>,
-    },
     /// Report what every program costs the verifier; a growth of more than a tenth fails (needs root)
     Verifier {
         /// Write the figures down as acknowledged for this kernel
         #[arg(long)]
         acknowledge: bool,
     },
+    /// Measure, beside nftables and iptables, and write a report (needs root, and a quiet machine for good figures)
+    Bench(bench::Args),
     /// Show the product at work in two throw-away network namespaces (needs root)
     Demo,
 }
@@ -78,8 +74,8 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Check => test::check(&project),
         Task::Test { filter } => test::run(&project, &filter),
         Task::Fuzz { minutes, seed } => fuzz::run(&project, minutes, seed),
-        Task::Bench { section } => bench::run(&project, section),
         Task::Verifier { acknowledge } => verifier::run(&project, acknowledge),
+        Task::Bench(args) => bench::run(&project, &args),
         Task::Demo => demo::run(&project),
     }
 }

@@ -23,6 +23,8 @@ type Tool = (&'static str, &'static [&'static str]);
 const C_COMPILER: Tool = ("cc", &["gcc", "libc6-dev"]);
 /// For making namespaces and links.
 const IP: Tool = ("ip", &["iproute2"]);
+/// What the benchmarks compare with.
+const PEERS: [Tool; 3] = [("nft", &["nftables"]), ("iptables", &["iptables"]), ("ipset", &["ipset"])];
 
 /// Everything that building needs. Returns where the BPF linker is.
 pub fn for_build(project: &Project) -> Result<PathBuf> {
@@ -34,6 +36,11 @@ pub fn for_build(project: &Project) -> Result<PathBuf> {
 /// Everything that running what was built needs, in tests and demo.
 pub fn for_running() -> Result<()> {
     tools(&[IP])
+}
+
+/// The packet filters that benchmarks hold ours against.
+pub fn for_comparing() -> Result<()> {
+    tools(&PEERS)
 }
 
 fn toolchain(project: &Project) -> Result<()> {

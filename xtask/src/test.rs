@@ -13,6 +13,8 @@ pub fn run(project: &Project, filter: &[String]) -> Result<()> {
     machine::can_run_bpf("cargo xtask test")?;
     let linker = setup::for_build(project)?;
     setup::for_running()?;
+    // Benchmarks are run as tests, shortly.
+    setup::for_comparing()?;
     format_and_lints(project, &linker)?;
     let sg_ctl = build::product(project)?;
     say("running the tests");
