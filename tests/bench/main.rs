@@ -1,12 +1,19 @@
 //! `cargo xtask bench`: what the datapath costs, and what others cost on the same machine in the same run.
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up stops where it fails")]
 
+mod connections;
+mod contest;
+mod flood;
+mod load;
 mod machine;
 mod packet;
 mod plot;
 mod report;
 #[allow(dead_code, reason = "curves and targets are what the next sections use")]
 mod results;
+mod stream;
+mod sys;
+mod wire;
 
 use crate::{machine::Machine, report::Report, results::Section};
 use sg_ctl::time::{now, rfc3339};
@@ -34,7 +41,12 @@ impl Run {
 type Measure = fn(&Run) -> Section;
 
 /// All sections, in the order of the report.
-const SECTIONS: [(&str, Measure); 1] = [("packet", packet::measure)];
+const SECTIONS: [(&str, Measure); 4] = [
+    ("packet", packet::measure),
+    ("wire", wire::measure),
+    ("connections", connections::measure),
+    ("flood", flood::measure),
+];
 
 const USAGE: &str = "usage: sg-bench --programs OBJECT --out DIR [--quick] SECTION…";
 

@@ -75,8 +75,10 @@ pub fn draw(curve: &Curve, file: &Path) -> Result<bool, Box<dyn Error>> {
 
 fn measured(point: &(f64, Cell)) -> Option<(f64, &Samples)> {
     match &point.1 {
-        Cell::Measured(samples) => Some((point.0, samples)),
-        Cell::Said(_) => None,
+        Cell::Measured(samples) if samples.values().iter().all(|value| value.is_finite()) => {
+            Some((point.0, samples))
+        }
+        _ => None,
     }
 }
 

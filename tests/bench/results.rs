@@ -5,7 +5,8 @@
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use std::fmt;
 
-/// Repeated measurements of one quantity, in the order in which they were made. Never empty.
+/// Repeated measurements of one quantity, in the order in which they were made. Never empty. A ratio to nothing is not
+/// finite, and meets no target.
 #[derive(Clone, Debug)]
 pub struct Samples {
     unit: &'static str,
@@ -16,7 +17,6 @@ impl Samples {
     /// Panics where nothing was measured: a section says so in words ([`Cell::Said`]).
     pub fn new(unit: &'static str, values: Vec<f64>) -> Self {
         assert!(!values.is_empty(), "no sample in {unit}");
-        assert!(values.iter().all(|value| value.is_finite()), "{values:?} {unit}");
         Self { unit, values }
     }
 
@@ -90,6 +90,9 @@ impl Serialize for Samples {
 
 /// Three digits that count, or all digits of a large number in groups of three.
 pub fn figure(value: f64) -> String {
+    if !value.is_finite() {
+        return "—".to_owned();
+    }
     let size = value.abs();
     let is_whole = value.fract() == 0.0;
     if size < 999.5 {
@@ -236,6 +239,7 @@ pub enum Bound {
 impl Bound {
     pub fn holds(self, value: f64) -> bool {
         match self {
+            // Not a number is neither.
             Self::AtMost(limit) => value <= limit,
             Self::AtLeast(limit) => value >= limit,
         }
@@ -324,5 +328,8 @@ mod tests {
         let target = |bound| Target::new("", bound, Samples::new("×", vec![1.0, 2.0, 9.0]), "");
         assert_eq!(target(Bound::AtMost(2.0)).is_met(), Some(true));
         assert_eq!(target(Bound::AtLeast(2.1)).is_met(), Some(false));
+        let nothing = Samples::one("ns", 0.0);
+        let ratio = Target::new("", Bound::AtMost(2.0), nothing.over(&nothing), "");
+        assert_eq!(ratio.is_met(), Some(false));
     }
 }

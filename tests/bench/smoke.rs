@@ -31,3 +31,18 @@ fn runs(section: &str) {
 fn bench_packet_runs() {
     runs("packet");
 }
+
+#[test]
+fn bench_wire_runs() {
+    runs("wire");
+}
+
+#[test]
+fn bench_connections_runs() {
+    runs("connections");
+}
+
+#[test]
+fn bench_flood_runs() {
+    runs("flood");
+}

@@ -28,6 +28,12 @@ pub struct Args {
 pub enum Section {
     /// Nanoseconds a packet by `BPF_PROG_TEST_RUN`
     Packet,
+    /// Packets a second, TCP throughput and request latency through a veth pair
+    Wire,
+    /// New TCP connections a second
+    Connections,
+    /// A live connection while SYN and UDP floods run
+    Flood,
 }
 
 /// Measures and writes the report.
