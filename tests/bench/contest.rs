@@ -76,15 +76,25 @@ pub struct Known {
 }
 
 impl Known {
-    /// That many prefixes of 24 to 28 bits, at most 16,384, no two of which touch.
+    /// That many prefixes, at most a million, no two of which touch: of 25 to 28 bits in 11.0.0.0/8 up to 16,384, of 28 to
+    /// 31 bits in 64.0.0.0/6 beyond.
     pub fn new(count: u32) -> Self {
-        assert!(count <= 1 << 14);
+        Self::place(count, 0)
+    }
+
+    /// As many others: none is in [`Self::new`].
+    pub fn other(count: u32) -> Self {
+        Self::place(count, 1)
+    }
+
+    fn place(count: u32, variant: u32) -> Self {
+        assert!(count <= 1 << 20);
+        let (base, slot, longest) = if count <= 1 << 14 { (11 << 24, 10, 28) } else { (64 << 24, 6, 31) };
         let prefix = |n: u32| {
-            let length = 24 + (n % 5) as u8;
-            // Somewhere within the n-th /22 of 11.0.0.0/8.
-            let place = n.wrapping_mul(0x9E37_79B1) >> 22;
-            let address = 11 << 24 | n << 10 | place & !(u32::MAX >> length);
-            (Ipv4Addr::from(address & !(u32::MAX >> length)), length)
+            let length = longest - ((n + variant) % 4) as u8;
+            // Somewhere in the first half of a place of its own, or for the other variant in the second.
+            let within = n.wrapping_mul(0x9E37_79B1) >> (33 - slot) | variant << (slot - 1);
+            (Ipv4Addr::from((base | n << slot | within) & !(u32::MAX >> length)), length)
         };
         Self { prefixes: (0..count).map(prefix).collect() }
     }
@@ -145,7 +155,7 @@ impl Contender {
             outside
                 .ip(&format!("neighbour replace {address} lladdr {} nud permanent dev {PEER}", host_mac.0));
         }
-        for network in ["11.0.0.0/8", "12.0.0.0/8"] {
+        for network in ["11.0.0.0/8", "12.0.0.0/8", "64.0.0.0/6"] {
             host.ip(&format!("route add {network} via {FAR} dev {IFACE}"));
         }
         host.inside(|| {
@@ -206,8 +216,8 @@ impl Contender {
 
     /// Makes each frame's flow a two-way one: the host answers. The filter must let them in.
     pub fn establish(&self, frames: &[Vec<u8>], port: u16) {
-        let (_, sink) = self.sinks.iter().find(|sink| sink.0 == port).expect("a port with a sink");
         self.drain(port);
+        let sink = self.sink(port);
         let sender = self.outside.inside(|| crate::sys::PacketSocket::open(PEER)).unwrap();
         let mut answered = 0;
         for chunk in frames.chunks(32) {
@@ -236,9 +246,14 @@ impl Contender {
         assert_eq!(answered, frames.len(), "{}: flows that were to be established", self.filter.name());
     }
 
+    /// What takes a UDP port's datagrams: it does not block.
+    pub fn sink(&self, port: u16) -> &UdpSocket {
+        &self.sinks.iter().find(|sink| sink.0 == port).expect("a port with a sink").1
+    }
+
     /// Takes what a port's sink has, and says how many datagrams that were.
     pub fn drain(&self, port: u16) -> usize {
-        let (_, sink) = self.sinks.iter().find(|sink| sink.0 == port).expect("a port with a sink");
+        let sink = self.sink(port);
         let mut data = [0; 64];
         std::iter::from_fn(|| sink.recv_from(&mut data).ok()).count()
     }
@@ -263,7 +278,7 @@ fn ours(host: &Namespace, mode: &str, known: &Known) -> Ctl {
     let ctl = Ctl::new(host);
     let room = known.prefixes.len() + 100;
     ctl.json(&format!(
-        "quota rules-per-interface=1000000 rules-per-group=100000 entries-per-prefix-list={room}"
+        "quota rules-per-interface=15000000 rules-per-group=3000000 entries-per-prefix-list={room}"
     ));
     ctl.json(&format!("prefix-list create known --family ipv4 --max-entries {room}"));
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -6,18 +6,20 @@ mod contest;
 mod flood;
 mod load;
 mod machine;
+mod memory;
 mod packet;
 mod plot;
 mod report;
-#[allow(dead_code, reason = "curves and targets are what the next sections use")]
 mod results;
 mod stream;
 mod sys;
+mod update;
 mod wire;
 
 use crate::{machine::Machine, report::Report, results::Section};
 use sg_ctl::time::{now, rfc3339};
 use std::{
+    any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::ExitCode,
@@ -41,11 +43,13 @@ impl Run {
 type Measure = fn(&Run) -> Section;
 
 /// All sections, in the order of the report.
-const SECTIONS: [(&str, Measure); 4] = [
+const SECTIONS: [(&str, Measure); 6] = [
     ("packet", packet::measure),
     ("wire", wire::measure),
     ("connections", connections::measure),
+    ("update", update::measure),
     ("flood", flood::measure),
+    ("memory", memory::measure),
 ];
 
 const USAGE: &str = "usage: sg-bench --programs OBJECT --out DIR [--quick] SECTION…";
@@ -112,12 +116,16 @@ fn measure(arguments: &Arguments) -> Report {
                 report.sections.push(section);
             }
             Err(panic) => {
-                let said = panic.downcast_ref::<String>().cloned();
-                let said = said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
-                report.failed.push(((*name).to_owned(), said.unwrap_or_default()));
+                report.failed.push(((*name).to_owned(), said(panic.as_ref())));
             }
         }
     }
     report.ended = rfc3339(now());
     report
+}
+
+/// The words of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().cloned();
+    words.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }

@@ -48,6 +48,11 @@ impl Samples {
         self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
 
+    /// No more than the first ones.
+    pub fn first(&self, count: usize) -> Self {
+        Self::new(self.unit, self.values[..count.min(self.values.len())].to_vec())
+    }
+
     /// Sample by sample: both must come from the same rounds, which is what makes a ratio hold on a machine whose
     /// speed changes.
     pub fn over(&self, other: &Self) -> Self {

@@ -46,3 +46,13 @@ fn bench_connections_runs() {
 fn bench_flood_runs() {
     runs("flood");
 }
+
+#[test]
+fn bench_update_runs() {
+    runs("update");
+}
+
+#[test]
+fn bench_memory_runs() {
+    runs("memory");
+}

@@ -23,6 +23,12 @@ pub fn pin(processor: usize) {
     pinned.expect("a thread can be given a processor");
 }
 
+/// Ends a process that this one started and did not wait for yet.
+pub fn kill(pid: u32) {
+    // SAFETY: no pointers.
+    unsafe { libc::kill(pid as libc::pid_t, libc::SIGKILL) };
+}
+
 /// Sends whole frames through a device of the calling thread's namespace, past its queueing discipline.
 pub struct PacketSocket(OwnedFd);
 

@@ -32,8 +32,12 @@ pub enum Section {
     Wire,
     /// New TCP connections a second
     Connections,
+    /// How long a change takes until it is enforced
+    Update,
     /// A live connection while SYN and UDP floods run
     Flood,
+    /// Bytes a flow, a prefix, a port set, and the whole at rest
+    Memory,
 }
 
 /// Measures and writes the report.
