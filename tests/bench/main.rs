@@ -20,6 +20,7 @@ use crate::{machine::Machine, report::Report, results::Section};
 use sg_ctl::time::{now, rfc3339};
 use std::{
     any::Any,
+    fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::ExitCode,
@@ -37,6 +38,11 @@ impl Run {
     /// `full`, or `quick` in a quick run.
     pub fn choose<T>(&self, full: T, quick: T) -> T {
         if self.quick { quick } else { full }
+    }
+
+    /// Says what is going on, to whoever waits for it.
+    pub fn note(&self, words: impl Display) {
+        eprintln!("  {words}");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
     results::{Bound, Cell, Samples, Section, Table, Target},
     stream,
 };
-use sg_tests::net::PEER;
+use sg_tests::net::{IFACE, PEER};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 /// Flows that tracked and untracked packets belong to.
@@ -112,9 +112,26 @@ enum Kind {
 }
 
 impl Kind {
+    /// The reason that ours counts such packets under.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Drop => "ingress.no_rule",
+            Self::Tracked => "ingress.tracked",
+            Self::Untracked => "ingress.untracked",
+        }
+    }
+
     fn port(self) -> u16 {
         if self == Self::Untracked { WORLD_PORT } else { SET_PORT }
     }
+}
+
+/// Between two readings of our counters, packets were judged as the table says and not otherwise.
+fn verify(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>, kind: Kind) {
+    let risen = |reason: &str| after.get(reason).unwrap_or(&0) - before.get(reason).unwrap_or(&0);
+    let all: u64 = after.keys().filter(|reason| reason.starts_with("ingress.")).map(|it| risen(it)).sum();
+    let expected = risen(kind.reason());
+    assert!(expected > 0 && expected == all, "{expected} of {all} packets were {}", kind.reason());
 }
 
 /// All contenders, and how much is done with each.
@@ -181,6 +198,7 @@ impl Wire {
                     contender.establish(frames, kind.port());
                 }
                 contender.drain(kind.port());
+                let before = contender.ctl.as_ref().map(|ctl| ctl.judged(IFACE));
                 let sent = observe(&contender.outside, PEER, || match live {
                     Some(sender) => sender.send(self.time),
                     None => send_packets(PEER, frames, self.time),
@@ -188,6 +206,9 @@ impl Wire {
                 let received = contender.drain(kind.port());
                 let is_dropped = kind == Kind::Drop && contender.filter != Filter::None;
                 assert_eq!(received == 0, is_dropped, "{}: {received} packets", contender.filter.name());
+                if let (Some(ctl), Some(before)) = (&contender.ctl, before) {
+                    verify(&before, &ctl.judged(IFACE), kind);
+                }
                 rates.entry(at).or_default().push(sent);
             }
         }

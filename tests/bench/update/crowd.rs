@@ -1,13 +1,14 @@
 //! A host with many interfaces and many members: what one rule and one member more cost there.
 
 use super::{
+    flip::{Live, part, watched},
     milliseconds,
     replace::{link, links},
     timed::{Effort, Took, timed},
 };
 use crate::{
     Run,
-    results::{Samples, Table},
+    results::{Bound, Cell, Samples, Table, Target},
 };
 use sg_tests::{ctl::Ctl, net::Namespace};
 use std::{
@@ -57,16 +58,19 @@ impl Crowd {
 
     /// One member more, the n-th that is added.
     pub fn register(&self, n: u32, limit: Duration) -> Took {
-        let address = Ipv4Addr::from(13 << 24 | n);
-        timed(&self.ctl, &format!("interface register new{n} --address {address} --group members"), limit)
+        timed(&self.ctl, &member(n), limit)
     }
+}
 
-    /// One rule more in one group.
-    fn add_rule(&self, n: u32, limit: Duration) -> Took {
-        let address = Ipv4Addr::from(13 << 24 | n);
-        let line = format!("rule add web0 ingress --protocol tcp --port {} --cidr {address}/32", 9_000 + n);
-        timed(&self.ctl, &line, limit)
-    }
+fn member(n: u32) -> String {
+    let address = Ipv4Addr::from(13 << 24 | n);
+    format!("interface register new{n} --address {address} --group members")
+}
+
+/// One rule more in one group.
+fn rule(n: u32) -> String {
+    let address = Ipv4Addr::from(13 << 24 | n);
+    format!("rule add web0 ingress --protocol tcp --port {} --cidr {address}/32", 9_000 + n)
 }
 
 fn document(members: u32) -> String {
@@ -80,30 +84,48 @@ fn document(members: u32) -> String {
 }
 
 /// One rule and one member more.
-pub fn table(run: &Run, effort: Effort) -> Table {
+pub fn table(run: &Run, effort: Effort, targets: &mut Vec<Target>) -> Table {
     let (interfaces, groups, members) = run.choose((1_000, 20, 100_000), (4, 2, 100));
-    let title = format!("One rule or member more, {interfaces} interfaces and {members} members");
-    let mut table = Table::new(title, &["command", "whole command, ms"]);
+    run.note(format_args!("{interfaces} interfaces are being attached, {members} members registered"));
     let crowd = Crowd::new(interfaces, groups, members, effort.limit);
-    let mut took: [Vec<Took>; 2] = Default::default();
-    let start = Instant::now();
-    for n in 0..effort.samples {
-        if n >= 3 && start.elapsed() > effort.budget {
-            break;
-        }
-        let crowd = crowd.as_ref().map_err(Clone::clone);
-        took[0].push(crowd.clone().and_then(|crowd| crowd.add_rule(n, effort.limit)));
-        took[1].push(crowd.and_then(|crowd| crowd.register(n, effort.limit)));
-    }
     let reached = crowd.as_ref().map_or(0, |crowd| crowd.interfaces);
-    table.row(
-        format!("rule add, to a group of one interface in {groups} ({reached} interfaces attached)"),
-        vec![milliseconds(&took[0])],
-    );
-    table.row("interface register, in the group that all rules name", vec![milliseconds(&took[1])]);
+    let title =
+        format!("One rule or member more, {reached} interfaces of {interfaces} and {members} members");
+    let columns = ["command", "whole, ms", "start to enforced, ms", "commit to enforced, ms"];
+    let mut table = Table::new(title, &columns);
+    /// A command's line, by the number of the change.
+    type Line = fn(u32) -> String;
+    let kinds: [(&str, Line); 2] = [
+        ("rule add, in one group of those that interfaces carry", rule),
+        ("interface register, in the group that all rules name", member),
+    ];
+    for (name, line) in kinds {
+        let mut took = Vec::new();
+        let mut live: Vec<Result<Live, String>> = Vec::new();
+        let start = Instant::now();
+        for n in 0..effort.samples {
+            if n >= 3 && start.elapsed() > effort.budget {
+                break;
+            }
+            let crowd = crowd.as_ref().map_err(Clone::clone);
+            took.push(crowd.clone().and_then(|crowd| timed(&crowd.ctl, &line(2 * n), effort.limit)));
+            live.push(crowd.and_then(|crowd| watched(&crowd.ctl, &line(2 * n + 1), effort.limit)));
+        }
+        let since_start = milliseconds(&part(&live, |live| live.since_start));
+        let since_commit = milliseconds(&part(&live, |live| live.since_commit));
+        let what = format!("{name}; {reached} interfaces, {members} members: commit to enforced, ms");
+        let beside = match &since_start {
+            Cell::Measured(samples) => format!("start of the process to enforced: {samples} ms"),
+            Cell::Said(_) => String::new(),
+        };
+        targets.push(Target::new(&what, Bound::AtMost(5.0), since_commit.clone(), beside));
+        table.row(name, vec![milliseconds(&took), since_start, since_commit]);
+    }
     if let Ok(crowd) = &crowd {
         let applied = Samples::one("ms", crowd.applied.as_secs_f64() * 1e3);
-        table.row(format!("apply of the document with {members} members"), vec![applied.into()]);
+        let nothing = Cell::Said(String::new());
+        let name = format!("apply of the document with {members} members");
+        table.row(name, vec![applied.into(), nothing.clone(), nothing]);
     }
     table
 }

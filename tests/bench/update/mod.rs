@@ -2,6 +2,7 @@
 //! packets meanwhile.
 
 pub mod crowd;
+mod flip;
 mod peer;
 mod replace;
 mod timed;
@@ -12,6 +13,7 @@ use crate::{
     contest::{Contender, Filter, Known, SET_PORT},
     results::{Axis, Bound, Cell, Curve, Samples, Section, Table, Target},
 };
+use flip::{part, watched};
 use peer::Set;
 use std::{
     net::Ipv4Addr,
@@ -30,13 +32,14 @@ const HASH: &str = "nft add element, hash set";
 /// Where the project's targets are.
 const TARGET_SIZE: f64 = 100_000.0;
 
-const HOW: [&str; 8] = [
+const HOW: [&str; 9] = [
     "whole commands, from the start of the process to its end, when the change is enforced on every interface: `sg-ctl` and `nft` as a user runs them, by turns; one value more in what holds as many already",
     "*prefixes*: a prefix list named by two rules of one attached interface. nftables: a set of one table with one rule, with the same prefixes (interval set) or with as many addresses (hash set)",
     "*members*: registered interfaces of a group that a rule names, made by one `sg-ctl apply` of a document. nftables: a hash set of as many addresses",
     "*whole lists*: `prefix-list import --replace` of as many other prefixes on the attached interface; nftables: `nft -f` that flushes the interval set and fills it again",
     "*replace*: two documents of 10,000 rules, 200 for each of 50 groups that 50 attached interfaces carry, none in common, put in force by turns by `sg-ctl apply --prune`; nftables: one file that flushes the table and has 50 chains of 200 rules, found by a verdict map on the interface's name, by `nft -f`",
     "*crowd*: a host with 1,000 attached interfaces in 20 groups, which name a group of 100,000 registered members",
+    "*to enforced*: measured apart, since it takes a thread that watches on processor 1: the moment at which the word changes that names the live generation, since the start of the process, and since the last write to the store's files before it (the next generation is built before the store commits)",
     "*packets meanwhile*: while the commands of the first curve run, new UDP flows from addresses that the list holds all the while and from strangers, 500 a second each, counted by the sender and by the socket behind the filter. *Lost*: admitted and not arrived; *misjudged*: strangers that arrived",
     "a size that takes longer than the limit (180 s for a command), or that the build refuses, is reported with what it said. As many samples as fit into a few seconds, at least three where the limit allows",
 ];
@@ -51,9 +54,10 @@ pub fn measure(run: &Run) -> Section {
     };
     let sizes: &[u32] = run.choose(&[10, 1_000, 10_000, 100_000, 1_000_000], &[10, 100]);
     prefixes(run, sizes, effort, &mut section);
-    members(sizes, effort, &mut section);
-    section.tables.push(replace::table(run, effort, &mut section.targets));
-    section.tables.push(crowd::table(run, effort));
+    members(run, sizes, effort, &mut section);
+    let replaced = replace::table(run, effort, &mut section.targets);
+    let crowd = crowd::table(run, effort, &mut section.targets);
+    section.tables.extend([replaced, crowd]);
     section
 }
 
@@ -98,11 +102,18 @@ fn prefixes(run: &Run, sizes: &[u32], effort: Effort, section: &mut Section) {
         Axis::logarithmic("prefixes"),
         Axis::logarithmic("whole command, ms"),
     );
+    let mut live_curve = Curve::new(
+        "update-enforced",
+        "One prefix more, to enforced, by prefixes that are there",
+        Axis::logarithmic("prefixes"),
+        Axis::logarithmic("ms"),
+    );
     let columns = ["prefixes", "commands", "admitted, sent", "lost", "strangers, sent", "misjudged"];
     let mut packets = Table::new("Packets while commands run", &columns);
     let (mut lost, mut misjudged) = (0, 0);
     for size in sizes {
         let x = f64::from(*size);
+        run.note(format_args!("{size} prefixes"));
         let known = Known::new(*size);
         let host = catch_unwind(AssertUnwindSafe(|| Contender::new(&programs, Filter::Ours("auto"), &known)));
         let sets = [Set::new(&known.lines(", "), "flags interval;"), Set::new(&addresses(*size), "")];
@@ -144,6 +155,18 @@ fn prefixes(run: &Run, sizes: &[u32], effort: Effort, section: &mut Section) {
         }
         if let Ok(host) = &host {
             let ctl = host.ctl.as_ref().expect("ours has a command line");
+            let live: Vec<_> = (0..effort.samples.min(5))
+                .map(|n| {
+                    let address = Ipv4Addr::from(14 << 24 | n);
+                    watched(ctl, &format!("prefix-list add known {address}/32"), effort.limit)
+                })
+                .collect();
+            live_curve.add(
+                "start of the process to enforced",
+                x,
+                milliseconds(&part(&live, |live| live.since_start)),
+            );
+            live_curve.add("commit to enforced", x, milliseconds(&part(&live, |live| live.since_commit)));
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), Known::other(*size).lines("\n")).unwrap();
             let line = format!("prefix-list import known --replace {}", file.path().display());
@@ -174,7 +197,7 @@ fn prefixes(run: &Run, sizes: &[u32], effort: Effort, section: &mut Section) {
         "",
     ));
     section.tables.push(packets);
-    section.curves.extend([curve, whole]);
+    section.curves.extend([curve, live_curve, whole]);
 }
 
 /// As many addresses as that, for a set of nftables.
@@ -183,7 +206,7 @@ fn addresses(count: u32) -> String {
     addresses.join(", ")
 }
 
-fn members(sizes: &[u32], effort: Effort, section: &mut Section) {
+fn members(run: &Run, sizes: &[u32], effort: Effort, section: &mut Section) {
     let mut curve = Curve::new(
         "update-members",
         "One member more, by members that are there",
@@ -192,6 +215,7 @@ fn members(sizes: &[u32], effort: Effort, section: &mut Section) {
     );
     for size in sizes {
         let x = f64::from(*size);
+        run.note(format_args!("{size} members"));
         let host = crowd::Crowd::new(1, 1, *size, effort.limit);
         let set = Set::new(&addresses(*size), "");
         let mut took: [Vec<Took>; 2] = Default::default();
