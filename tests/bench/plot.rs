@@ -4,7 +4,19 @@ use crate::results::{Cell, Curve, Samples, figure};
 use plotters::prelude::*;
 use std::{error::Error, ops::Range, path::Path};
 
-const SIZE: (u32, u32) = (900, 520);
+const SIZE: (u32, u32) = (1_100, 520);
+/// The names of the lines are beside the plot.
+const NAMES: i32 = 300;
+/// Told apart by most eyes (Okabe and Ito).
+const COLORS: [RGBColor; 7] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    BLACK,
+];
 const FONT: (&str, i32) = ("sans-serif", 15);
 
 /// Writes the file. A curve without any figure has none: `false`.
@@ -27,6 +39,7 @@ pub fn draw(curve: &Curve, file: &Path) -> Result<bool, Box<dyn Error>> {
     let mut chart = ChartBuilder::on(&root)
         .caption(&curve.title, ("sans-serif", 20))
         .margin(16)
+        .margin_right(NAMES)
         .x_label_area_size(48)
         .y_label_area_size(72)
         .build_cartesian_2d(xs.clone(), ys.clone())?;
@@ -43,15 +56,13 @@ pub fn draw(curve: &Curve, file: &Path) -> Result<bool, Box<dyn Error>> {
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (at, line) in curve.series.iter().enumerate() {
-        let color = Palette99::pick(at).to_rgba();
+        let color = COLORS[at % COLORS.len()];
         let points: Vec<_> = line.points.iter().filter_map(measured_owned).collect();
-        chart
-            .draw_series(LineSeries::new(
-                points.iter().map(|(size, samples)| (x(*size), y(samples.median()))),
-                color.stroke_width(2),
-            ))?
-            .label(&line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+        let medians = points.iter().map(|(size, samples)| (x(*size), y(samples.median())));
+        chart.draw_series(LineSeries::new(medians, color.stroke_width(2)))?;
+        let (left, top) = (SIZE.0 as i32 - NAMES + 16, 56 + 22 * at as i32);
+        root.draw(&PathElement::new([(left, top), (left + 18, top)], color.stroke_width(2)))?;
+        root.draw(&Text::new(line.name.clone(), (left + 26, top - 8), FONT))?;
         let extent = |(size, samples): &(f64, Samples)| {
             PathElement::new([(x(*size), y(samples.min())), (x(*size), y(samples.max()))], color)
         };
@@ -62,13 +73,6 @@ pub fn draw(curve: &Curve, file: &Path) -> Result<bool, Box<dyn Error>> {
                 .map(|(size, samples)| Circle::new((x(*size), y(samples.median())), 3, color.filled())),
         )?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .label_font(FONT)
-        .draw()?;
     root.present()?;
     Ok(true)
 }

@@ -34,7 +34,7 @@ const HOW: [&str; 9] = [
     "the sender is pinned to processor 0, where the filter and the stack behind it run too; a packet counts when the filtered end has taken it (`tx_packets` of the sending end, which leaves out what the pair dropped)",
     "CPU a packet: what `/proc/stat` says that processor 0 was not idle, by packets: sending, filter and stack together, so that only differences say what a filter takes",
     "the policy is the same for all: stateful, UDP 53 open to the world, UDP 5000 to a set of 10,000 prefixes of 25 to 28 bits (100 in a quick run), everything may be sent; nftables has the prefixes in an interval set, iptables in a `hash:net` of ipset",
-    "*drop*: to UDP 5000 from 16,384 senders that no prefix holds, so that each packet misses the flow table and the set. After each round the sink must have received nothing",
+    "*drop*: to UDP 5000 from 16,384 senders that no prefix holds, so that each packet misses the flow table and the set. No filter takes them; behind the others the sink must have received nothing",
     "*tracked*: to UDP 5000, 1,024 flows by turns, all of which the host answered right before. *Untracked*: to UDP 53, which EC2's rules do not track; the others track it. A socket takes them, and nobody reads it: its queue is full all the while",
     "*bare program*: one LRU hash and one LPM trie of the same prefixes, looked up once a packet, and nothing else (`sg-ebpf/bench/wire.rs`)",
     "*stream*: one TCP connection, client on processor 0 writes 128 KiB at a time to the filtered host on processor 1. *Request*: 64 bytes there and back on one connection, one after the other; the samples are medians of a round",
