@@ -113,7 +113,7 @@ pub fn attach(ctx: &Context, request: &AttachRequest) -> Result<Attached> {
         netns: ctx.netns.clone(),
         vpc,
         groups: ops::interface::resolve_groups(&state, vpc, &request.groups)?,
-        addresses: given.unwrap_or_else(|| device.addresses.clone()),
+        addresses: given.unwrap_or_else(|| device.addresses.iter().copied().collect()),
         attachment: Some(Attachment {
             slot,
             ifindex: device.ifindex,

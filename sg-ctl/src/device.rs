@@ -7,11 +7,14 @@ use crate::{
 use anyhow::Context;
 use futures_util::StreamExt;
 use netlink_packet_route::{
-    address::{AddressAttribute, AddressFlags, AddressScope},
-    link::{LinkAttribute, LinkInfo, LinkLayerType, LinkXdp},
+    address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
+    link::{LinkAttribute, LinkExtentMask, LinkInfo, LinkLayerType, LinkMessage, LinkXdp},
 };
 use rtnetlink::Handle;
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// A network device as it is now.
 #[derive(Clone, Debug)]
@@ -27,7 +30,7 @@ pub struct Device {
     /// Id of an XDP program that sits on it.
     pub xdp_program: Option<u32>,
     /// Global addresses that are in use: what a reference to its groups means (P-17).
-    pub addresses: Vec<IpAddr>,
+    pub addresses: BTreeSet<IpAddr>,
     /// Every address of the device, link-local ones included: what a connection of its own may have.
     pub all_addresses: BTreeSet<IpAddr>,
 }
@@ -77,6 +80,53 @@ fn listing(netns: Option<&str>) -> String {
     }
 }
 
+/// Those devices of a namespace that there are, by their names.
+///
+/// # Errors
+/// Where the kernel cannot be asked.
+pub fn find_all(netns: Option<&str>, names: &[&str]) -> Result<BTreeMap<String, Device>> {
+    /// Up to here, to ask for each costs less than to be told of all.
+    const FEW: usize = 8;
+    netns::within(netns, || {
+        in_runtime(async |handle| {
+            if names.len() > FEW {
+                return list(&handle).await;
+            }
+            let mut found = BTreeMap::new();
+            for name in names {
+                if let Some(device) = look(&handle, name).await? {
+                    found.insert((*name).to_owned(), device);
+                }
+            }
+            Ok(found)
+        })
+    })
+}
+
+/// All devices of the namespace, by their names.
+async fn list(handle: &Handle) -> Result<BTreeMap<String, Device>> {
+    let mut request = handle.link().get();
+    // Counters are most of what the kernel would tell of a link.
+    request.message_mut().attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+    let mut links = request.execute();
+    let mut names = BTreeMap::new();
+    let mut devices = BTreeMap::new();
+    while let Some(link) = links.next().await {
+        let (name, device) = read_link(link.context("cannot ask the kernel for its devices")?);
+        names.insert(device.ifindex, name);
+        devices.insert(device.ifindex, device);
+    }
+    let mut addresses = handle.address().get().execute();
+    while let Some(answer) = addresses.next().await {
+        let message = answer.context("cannot ask the kernel for its devices' addresses")?;
+        if let Some(device) = devices.get_mut(&message.header.index) {
+            add_address(device, message);
+        }
+    }
+    let named = |device: Device| Some((names.remove(&device.ifindex)?, device));
+    Ok(devices.into_values().filter_map(named).collect())
+}
+
 /// Runs one conversation with the kernel.
 fn in_runtime<T>(conversation: impl AsyncFnOnce(Handle) -> Result<T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -105,17 +155,26 @@ async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
         }
         Some(Err(error)) => return Err(error).context("cannot ask the kernel for the device"),
     };
+    let (_, mut device) = read_link(link);
+    read_addresses(handle, &mut device).await?;
+    Ok(Some(device))
+}
+
+/// What the kernel tells of a link: its name, and the device without its addresses.
+fn read_link(link: LinkMessage) -> (String, Device) {
+    let mut name = String::new();
     let mut device = Device {
         ifindex: link.header.index,
         mac: [0; 6],
         layer: layer(link.header.link_layer_type),
         kind: None,
         xdp_program: None,
-        addresses: Vec::new(),
+        addresses: BTreeSet::new(),
         all_addresses: BTreeSet::new(),
     };
     for attribute in link.attributes {
         match attribute {
+            LinkAttribute::IfName(of) => name = of,
             LinkAttribute::Address(bytes) => {
                 if let Ok(mac) = <[u8; 6]>::try_from(bytes.as_slice()) {
                     device.mac = mac;
@@ -136,8 +195,7 @@ async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
             _ => {}
         }
     }
-    read_addresses(handle, &mut device).await?;
-    Ok(Some(device))
+    (name, device)
 }
 
 fn layer(kind: LinkLayerType) -> Layer {
@@ -149,37 +207,40 @@ fn layer(kind: LinkLayerType) -> Layer {
     }
 }
 
-/// Addresses of the device, IPv4 and IPv6. Members' are the global ones, without those that are not in use yet or must
-/// not be used.
+/// Addresses of the device, IPv4 and IPv6.
 async fn read_addresses(handle: &Handle, device: &mut Device) -> Result<()> {
-    let mut found = BTreeSet::new();
     let mut answers = handle.address().get().set_link_index_filter(device.ifindex).execute();
     while let Some(answer) = answers.next().await {
         let message = answer.context("cannot ask the kernel for the device's addresses")?;
-        if message.header.index != device.ifindex {
-            continue;
-        }
-        let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed;
-        let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
-        let (mut local, mut address) = (None, None);
-        for attribute in message.attributes {
-            match attribute {
-                AddressAttribute::Flags(all) => flags = all,
-                AddressAttribute::Local(ip) => local = Some(ip),
-                AddressAttribute::Address(ip) => address = Some(ip),
-                _ => {}
-            }
-        }
-        // On point-to-point devices `Address` is the far end.
-        let own = local.or(address);
-        device.all_addresses.extend(own);
-        if message.header.scope == AddressScope::Universe && !flags.intersects(unusable) {
-            // Link-local IPv4 has global scope where nobody said otherwise, and is never a member's (P-17).
-            found.extend(own.filter(|own| !matches!(own, IpAddr::V4(v4) if v4.is_link_local())));
+        if message.header.index == device.ifindex {
+            add_address(device, message);
         }
     }
-    device.addresses = found.into_iter().collect();
     Ok(())
+}
+
+/// Adds an address to those of its device. Members' are the global ones, without those that are not in use yet or must
+/// not be used.
+fn add_address(device: &mut Device, message: AddressMessage) {
+    let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed;
+    let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
+    let (mut local, mut address) = (None, None);
+    for attribute in message.attributes {
+        match attribute {
+            AddressAttribute::Flags(all) => flags = all,
+            AddressAttribute::Local(ip) => local = Some(ip),
+            AddressAttribute::Address(ip) => address = Some(ip),
+            _ => {}
+        }
+    }
+    // On point-to-point devices `Address` is the far end.
+    let Some(own) = local.or(address) else { return };
+    device.all_addresses.insert(own);
+    // Link-local IPv4 has global scope where nobody said otherwise, and is never a member's (P-17).
+    let is_link_local = matches!(own, IpAddr::V4(v4) if v4.is_link_local());
+    if message.header.scope == AddressScope::Universe && !flags.intersects(unusable) && !is_link_local {
+        device.addresses.insert(own);
+    }
 }
 
 #[cfg(test)]

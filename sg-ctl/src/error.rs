@@ -30,3 +30,25 @@ pub type Result<T, E = anyhow::Error> = std::result::Result<T, E>;
 pub fn os_error(error: &anyhow::Error) -> Option<i32> {
     error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>()?.raw_os_error())
 }
+
+/// An error on its way up from where none can be returned.
+struct GivenUp(anyhow::Error);
+
+/// Ends what [`or_given_up`] runs, with this error. Values of the state are read where they are used, far from where an
+/// error could be returned; to go on without them would be to decide on a part of the state.
+pub fn give_up(error: anyhow::Error) -> ! {
+    std::panic::resume_unwind(Box::new(GivenUp(error)))
+}
+
+/// What `work` returns, or the error that it gave up with. Whatever it held it has let go of, as with any other error.
+///
+/// # Errors
+/// Those of `work`, and what it gave up with.
+pub fn or_given_up<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|payload| {
+        match payload.downcast::<GivenUp>() {
+            Ok(given_up) => Err(given_up.0),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}

@@ -8,16 +8,16 @@
 use crate::{
     compile::{Image, compile, lost, still_lost},
     context::Context,
-    device,
+    device::{self, Device},
     error::{Refusal, Result},
     kernel::{BpfMap, Host, links},
-    model::{EniId, Lost, Side, State},
+    model::{EniId, Interface, InterfaceTerm, Lost, Side, State},
     netns, ops,
     store::Snapshot,
     time::now,
 };
 use sg_common::policy::{STATE_REVISION, STATE_STORE};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// What a change came to.
 pub struct Changed<T> {
@@ -86,7 +86,7 @@ impl Enforced {
         let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(None) };
         claim(&host, snapshot.store_id)?;
         links::reap(&host, |eni| is_known(&snapshot.state, eni))?;
-        if snapshot.state.attached().next().is_none() {
+        if snapshot.state.interfaces.none_attached() {
             host.remove()?;
             return Ok(None);
         }
@@ -212,7 +212,9 @@ pub fn view(ctx: &Context) -> Result<State> {
 
 /// Forgets of interfaces that observed (P-22) when that was: they enforce by now.
 fn end_observations(state: &mut State, enforced: Option<&Enforced>) {
-    for attachment in state.interfaces.values_mut().filter_map(|eni| eni.attachment.as_mut()) {
+    for id in state.interfaces.keys_having(&InterfaceTerm::Observing) {
+        let eni = state.interfaces.get_mut(&id);
+        let Some(attachment) = eni.and_then(|eni| eni.attachment.as_mut()) else { continue };
         if !enforced.is_some_and(|enforced| enforced.host.observes(attachment)) {
             attachment.observe_until = None;
         }
@@ -239,33 +241,49 @@ pub(crate) fn prepare(state: &mut State) {
 /// Brings the addresses of attached interfaces in step with the kernel (P-17). Where the device is gone or is another by
 /// now, nobody is a member by its addresses any more: somebody else may have them.
 fn refresh_addresses(state: &mut State) {
-    for eni in state.interfaces.values_mut() {
-        let Some(attachment) = eni.attachment.as_ref().filter(|attachment| attachment.side == Side::Host)
-        else {
-            continue;
-        };
-        let netns = eni.netns.as_deref();
-        match netns::inode(netns) {
-            Some(namespace) if namespace == attachment.namespace => {}
-            // Another namespace goes by that name or path now, with a device that may have the same name and index.
-            Some(_) if netns.is_some() => {
-                eni.addresses.clear();
-                continue;
-            }
-            // It is gone, and its devices with it.
-            None if netns.is_some_and(|name| matches!(netns::path(name).try_exists(), Ok(false))) => {
-                eni.addresses.clear();
-                continue;
-            }
-            // One that cannot be looked at is asked for below, for what is wrong with it.
-            None if netns.is_some() => {}
-            // Called from another namespace: what has its name here is not it.
-            _ => continue,
-        }
-        match device::find(netns, &eni.name) {
-            Ok(Some(device)) if device.ifindex == attachment.ifindex => eni.addresses = device.addresses,
-            Ok(_) => eni.addresses.clear(),
-            Err(error) => log::warn!("the addresses of {} may be out of date: {error:#}", eni.name),
+    let mut by_namespace = BTreeMap::<_, Vec<&Interface>>::new();
+    for (eni, how) in state.attached().filter(|(_, how)| how.side == Side::Host) {
+        by_namespace.entry((eni.netns.as_deref(), how.namespace)).or_default().push(eni);
+    }
+    let found = by_namespace.into_iter().flat_map(|((netns, inode), members)| present(netns, inode, members));
+    for (id, addresses) in found.collect::<Vec<_>>() {
+        if let Some(eni) = state.interfaces.get_mut(&id) {
+            eni.addresses = addresses;
         }
     }
+}
+
+/// The interfaces, attached in one namespace, that have other addresses than the state says, and these.
+fn present(netns: Option<&str>, inode: u64, members: Vec<&Interface>) -> Vec<(EniId, Vec<IpAddr>)> {
+    let devices = match netns::inode(netns) {
+        Some(namespace) if namespace == inode => find(netns, &members),
+        // Another namespace goes by that name or path now, with a device that may have the same name and index.
+        Some(_) if netns.is_some() => Some(BTreeMap::new()),
+        // It is gone, and its devices with it.
+        None if netns.is_some_and(|name| matches!(netns::path(name).try_exists(), Ok(false))) => {
+            Some(BTreeMap::new())
+        }
+        // One that cannot be looked at is asked for, for what is wrong with it.
+        None if netns.is_some() => find(netns, &members),
+        // Called from another namespace: what has its name here is not it.
+        _ => None,
+    };
+    let Some(devices) = devices else { return Vec::new() };
+    let others = members.into_iter().filter_map(|eni| {
+        let index = eni.attachment.as_ref()?.ifindex;
+        let device = devices.get(&eni.name).filter(|device| device.ifindex == index);
+        let addresses = device.map_or_else(Vec::new, |device| device.addresses.iter().copied().collect());
+        (addresses != eni.addresses).then_some((eni.id, addresses))
+    });
+    others.collect()
+}
+
+/// The devices of these interfaces, by name; `None` where the kernel does not tell.
+fn find(netns: Option<&str>, members: &[&Interface]) -> Option<BTreeMap<String, Device>> {
+    let names: Vec<&str> = members.iter().map(|eni| eni.name.as_str()).collect();
+    let found = device::find_all(netns, &names);
+    let warn = |error: &anyhow::Error| {
+        log::warn!("the addresses of {} may be out of date: {error:#}", names.join(", "));
+    };
+    found.inspect_err(warn).ok()
 }

@@ -154,7 +154,7 @@ fn p22_what_opens_or_ends_while_the_programs_go_live_is_followed() {
         layer: Layer::Ethernet,
         kind: None,
         xdp_program: None,
-        addresses: Vec::new(),
+        addresses: BTreeSet::new(),
         all_addresses: [ours].into(),
     };
     let policy = compile(&rig.bench.state).policies.remove(&0).expect("the interface has a policy");

@@ -3,9 +3,17 @@
 
 mod watch;
 
-use crate::{context::Context, error::Result, model::State, netns, transact};
+use crate::{
+    context::Context,
+    error::{Result, or_given_up},
+    netns,
+    transact::{self, Changed},
+};
 use anyhow::Context as _;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -72,14 +80,14 @@ impl Agent<'_> {
     /// Makes kernel and store agree, as any command does before its own change, and follows the namespaces of what is
     /// attached now.
     fn keep_in_step(&mut self) {
-        match transact::change(self.ctx, |_| Ok(())) {
+        match or_given_up(|| self.change()) {
             Ok(changed) => {
                 if changed.revision != changed.revision_before {
                     log::info!("addresses changed: revision {} is in force", changed.revision);
                 }
                 self.revision = Some(changed.revision);
                 self.complaint = None;
-                self.watch(&changed.state);
+                self.watch(changed.value);
             }
             Err(error) => {
                 self.complain(format!("cannot bring store and kernel in step, will try again: {error:#}"));
@@ -100,16 +108,21 @@ impl Agent<'_> {
         }
     }
 
-    fn watch(&mut self, state: &State) {
-        for (eni, _) in state.attached() {
-            let Some(inode) = netns::inode(eni.netns.as_deref()) else { continue };
-            if self.watched.get(&eni.netns).is_some_and(|(watched, _)| *watched == inode) {
+    /// A change of nothing, and the namespaces of what is attached then.
+    fn change(&self) -> Result<Changed<BTreeSet<Option<String>>>> {
+        transact::change(self.ctx, |state| Ok(state.attached().map(|(eni, _)| eni.netns.clone()).collect()))
+    }
+
+    fn watch(&mut self, namespaces: BTreeSet<Option<String>>) {
+        for netns in namespaces {
+            let Some(inode) = netns::inode(netns.as_deref()) else { continue };
+            if self.watched.get(&netns).is_some_and(|(watched, _)| *watched == inode) {
                 continue;
             }
-            match watch::start(eni.netns.clone(), self.news.clone()) {
-                Ok(watcher) => drop(self.watched.insert(eni.netns.clone(), (inode, watcher))),
+            match watch::start(netns.clone(), self.news.clone()) {
+                Ok(watcher) => drop(self.watched.insert(netns, (inode, watcher))),
                 Err(error) => {
-                    self.complain(format!("cannot follow {}: {error:#}", watch::place(eni.netns.as_deref())));
+                    self.complain(format!("cannot follow {}: {error:#}", watch::place(netns.as_deref())));
                 }
             }
         }

@@ -20,7 +20,7 @@ mod tag;
 mod vpc;
 
 use crate::{
-    error::{Refusal, Result},
+    error::{Refusal, Result, or_given_up},
     render::{self, Output, escape},
 };
 use clap::builder::{
@@ -143,7 +143,7 @@ pub fn main() -> ExitCode {
     log_to_stderr(cli.global.verbose, matches!(cli.command, Command::Agent));
     // An answer is written at once when it is complete: what fails prints no half of one.
     let mut answer = Vec::new();
-    let outcome = run::run(&cli, &mut answer).and_then(|()| print(&answer));
+    let outcome = or_given_up(|| run::run(&cli, &mut answer)).and_then(|()| print(&answer));
     let Err(error) = outcome else {
         return ExitCode::SUCCESS;
     };

@@ -11,8 +11,10 @@ use std::{
 /// gone. An address that two interfaces had is lost by the one that has it no more.
 #[must_use]
 pub fn lost(before: &State, after: &State) -> BTreeMap<EniId, Lost> {
-    let lost = before.interfaces.values().filter_map(|eni| {
-        let kept = after.interfaces.get(&eni.id).map_or(&[][..], |eni| &eni.addresses);
+    let changes = after.interfaces.changes_from(&before.interfaces);
+    let lost = changes.into_iter().filter_map(|(_, was, is)| {
+        let eni = was?;
+        let kept = is.map_or(&[][..], |eni| &eni.addresses);
         let addresses: Vec<IpAddr> =
             eni.addresses.iter().filter(|address| !kept.contains(address)).copied().collect();
         (!addresses.is_empty()).then_some((eni.id, Lost { vpc: eni.vpc, addresses }))

@@ -116,7 +116,7 @@ impl Diff<'_> {
     }
 
     fn lists(&mut self) {
-        for (id, was, is) in both(&self.before.prefix_lists, &self.after.prefix_lists) {
+        for (id, was, is) in self.after.prefix_lists.changes_from(&self.before.prefix_lists) {
             let object = format!(
                 "prefix-list {}",
                 names::list(if is.is_some() { self.after } else { self.before }, id)
@@ -158,7 +158,7 @@ impl Diff<'_> {
     }
 
     fn vpcs(&mut self) {
-        for (id, was, is) in both(&self.before.vpcs, &self.after.vpcs) {
+        for (id, was, is) in self.after.vpcs.changes_from(&self.before.vpcs) {
             let object =
                 format!("vpc {}", names::vpc(if is.is_some() { self.after } else { self.before }, id));
             let blocks = |vpc: &Vpc| vpc.cidrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -175,7 +175,7 @@ impl Diff<'_> {
     }
 
     fn groups(&mut self) {
-        for (id, was, is) in both(&self.before.groups, &self.after.groups) {
+        for (id, was, is) in self.after.groups.changes_from(&self.before.groups) {
             let object = self.group(id);
             let description = |group: &SecurityGroup| group.description.clone();
             match (was, is) {
@@ -192,8 +192,11 @@ impl Diff<'_> {
 
     /// Rules by the name of their group, and there as they are listed.
     fn rules(&mut self) {
-        let differing = both(&self.before.rules, &self.after.rules).filter(|(_, was, is)| was != is);
-        let mut rules: Vec<_> = differing
+        let mut rules: Vec<_> = self
+            .after
+            .rules
+            .changes_from(&self.before.rules)
+            .into_iter()
             .filter_map(|(_, was, is)| {
                 let rule = is.or(was)?;
                 let group = names::full_group(self.with(rule.group), rule.group);
@@ -219,7 +222,7 @@ impl Diff<'_> {
     }
 
     fn interfaces(&mut self) {
-        for (_, was, is) in both(&self.before.interfaces, &self.after.interfaces) {
+        for (_, was, is) in self.after.interfaces.changes_from(&self.before.interfaces) {
             let Some(eni) = is.or(was) else { continue };
             let object = format!("interface {}", interface_name(eni));
             match (was, is) {
@@ -257,7 +260,7 @@ impl Diff<'_> {
     }
 
     fn peerings(&mut self) {
-        for (_, was, is) in both(&self.before.peerings, &self.after.peerings) {
+        for (_, was, is) in self.after.peerings.changes_from(&self.before.peerings) {
             let Some(peering) = is.or(was) else { continue };
             let name =
                 |id| names::vpc(if self.after.vpcs.contains_key(&id) { self.after } else { self.before }, id);

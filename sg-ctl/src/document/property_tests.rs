@@ -3,7 +3,7 @@
 use super::{NOW, apply, rules_of, source, yaml};
 use crate::{
     document::{How, plan},
-    model::{AddressFamily, Direction, Quota, State},
+    model::{AddressFamily, Direction, Key, Object, Objects, Quota, State},
     ops::{
         group,
         interface::tests::attached,
@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn nth<K: Copy + ToString, V>(map: &std::collections::BTreeMap<K, V>, n: usize) -> String {
+fn nth<K: Key + ToString, V: Object>(map: &Objects<K, V>, n: usize) -> String {
     map.keys().nth(n % map.len().max(1)).map_or_else(String::new, ToString::to_string)
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Refusal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-use std::{fmt, marker::PhantomData, str::FromStr};
+use std::{fmt, hash::Hash, marker::PhantomData, str::FromStr};
 
 /// Digits of an id that is assigned today.
 const LONG_DIGITS: usize = 17;
@@ -10,7 +10,7 @@ const LONG_DIGITS: usize = 17;
 const SHORT_DIGITS: usize = 8;
 
 /// What kind of object an [`Id`] names.
-pub trait IdKind: Copy + Ord + 'static {
+pub trait IdKind: Copy + Ord + Hash + Send + Sync + 'static {
     /// What stands before the dash.
     const PREFIX: &'static str;
     /// EC2's code for an id of this kind that cannot be one.

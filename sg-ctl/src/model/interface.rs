@@ -1,8 +1,8 @@
 //! A network interface, how it is enforced, and its timeouts.
 
-use super::{EniId, GroupId, Tags, VpcId};
+use super::{EniId, GroupId, Object, Objects, Tags, VpcId};
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::{collections::BTreeSet, fmt, net::IpAddr};
 
 /// A network interface: what groups attach to (T-2).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,76 @@ impl Interface {
     #[must_use]
     pub fn is_registered(&self) -> bool {
         self.attachment.is_none()
+    }
+}
+
+/// What interfaces are found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InterfaceTerm {
+    /// A group that they carry.
+    In(GroupId),
+    /// An address of theirs.
+    Has(IpAddr),
+    /// Their name, in whatever namespace.
+    Named(String),
+    /// They are enforced on this host.
+    Attached,
+    /// They observed before they enforced, and it is not known yet that they enforce (P-22).
+    Observing,
+}
+
+impl fmt::Display for InterfaceTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::In(group) => write!(f, "group={group}"),
+            Self::Has(address) => write!(f, "address={address}"),
+            Self::Named(name) => write!(f, "name={name}"),
+            Self::Attached => f.write_str("attached"),
+            Self::Observing => f.write_str("observing"),
+        }
+    }
+}
+
+impl Object for Interface {
+    type Term = InterfaceTerm;
+
+    fn terms(&self) -> Vec<InterfaceTerm> {
+        let mut terms = BTreeSet::from([InterfaceTerm::Named(self.name.clone())]);
+        terms.extend(self.groups.iter().copied().map(InterfaceTerm::In));
+        terms.extend(self.addresses.iter().copied().map(InterfaceTerm::Has));
+        if let Some(attachment) = &self.attachment {
+            terms.insert(InterfaceTerm::Attached);
+            terms.extend(attachment.observe_until.map(|_| InterfaceTerm::Observing));
+        }
+        terms.into_iter().collect()
+    }
+}
+
+impl Objects<EniId, Interface> {
+    /// The interfaces that carry a group.
+    pub fn in_group(&self, group: GroupId) -> impl Iterator<Item = &Interface> + Clone {
+        self.having(&InterfaceTerm::In(group))
+    }
+
+    /// The interfaces, of whatever VPC, that have an address.
+    pub fn with_address(&self, address: IpAddr) -> impl Iterator<Item = &Interface> + Clone {
+        self.having(&InterfaceTerm::Has(address))
+    }
+
+    /// The interfaces of a name: one of each namespace at most, or one that is registered.
+    pub fn named(&self, name: &str) -> impl Iterator<Item = &Interface> + Clone + use<'_> {
+        self.having(&InterfaceTerm::Named(name.to_owned()))
+    }
+
+    /// The interfaces that this host enforces.
+    pub fn attached(&self) -> impl Iterator<Item = &Interface> + Clone {
+        self.having(&InterfaceTerm::Attached)
+    }
+
+    /// Whether this host enforces none.
+    #[must_use]
+    pub fn none_attached(&self) -> bool {
+        self.count_having(&InterfaceTerm::Attached) == 0
     }
 }
 

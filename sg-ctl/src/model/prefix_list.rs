@@ -1,9 +1,9 @@
 //! Prefix lists: named sets of prefixes with versions (M-51 to M-63).
 
-use super::{PrefixListId, Tags};
+use super::{Object, Objects, PrefixListId, Tags};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{fmt, sync::Arc};
 
 /// A customer-managed prefix list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl AddressFamily {
 
 /// What versions hold, as differences: each entry says since which version it is there and from which on it is not. So a
 /// change costs what it changes, however long the list.
-pub type Entries = BTreeMap<EntryKey, Span>;
+pub type Entries = Objects<EntryKey, Span>;
 
 /// A prefix, and the version that brought it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,14 +96,99 @@ pub struct Span {
     pub description: Option<String>,
 }
 
+/// What prefix lists are found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PrefixListTerm {
+    /// Their name, in lower case.
+    Named(String),
+}
+
+impl fmt::Display for PrefixListTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Named(name) = self;
+        write!(f, "name={name}")
+    }
+}
+
+impl Object for PrefixList {
+    type Term = PrefixListTerm;
+
+    fn terms(&self) -> Vec<PrefixListTerm> {
+        vec![PrefixListTerm::Named(self.name.to_ascii_lowercase())]
+    }
+}
+
+impl Objects<PrefixListId, PrefixList> {
+    /// The lists of a name, compared without case: there may be several.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Vec<PrefixListId> {
+        self.keys_having(&PrefixListTerm::Named(name.to_ascii_lowercase()))
+    }
+}
+
+/// What entries are found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryTerm {
+    /// The present version holds them.
+    Present,
+    /// The first version that does not hold them any more.
+    Until(u32),
+}
+
+impl fmt::Display for EntryTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Present => f.write_str("present"),
+            Self::Until(version) => write!(f, "until={version}"),
+        }
+    }
+}
+
+impl Object for Span {
+    type Term = EntryTerm;
+
+    fn terms(&self) -> Vec<EntryTerm> {
+        vec![self.until.map_or(EntryTerm::Present, EntryTerm::Until)]
+    }
+}
+
+impl Entries {
+    /// The entries of all versions whose prefixes lie within a prefix, itself included, in order.
+    #[must_use]
+    pub fn within(&self, cidr: IpNet) -> Vec<(EntryKey, &Span)> {
+        // Shorter prefixes with its first address come before it, and nothing within it after its last address.
+        self.range(EntryKey::first(cidr)..=EntryKey::last(cidr.broadcast().into()))
+    }
+
+    /// The entries of all versions whose prefixes a prefix lies within, itself included: from the shortest.
+    #[must_use]
+    pub fn around(&self, cidr: IpNet) -> Vec<(EntryKey, &Span)> {
+        let wider = |length| IpNet::new(cidr.addr(), length).ok().map(|net| net.trunc());
+        let prefixes = (0..=cidr.prefix_len()).filter_map(wider);
+        prefixes.flat_map(|net| self.range(EntryKey::first(net)..=EntryKey::last(net))).collect()
+    }
+}
+
+impl EntryKey {
+    /// Where a prefix's entries begin.
+    fn first(cidr: IpNet) -> Self {
+        Self { cidr, since: 0 }
+    }
+
+    /// Where they end.
+    fn last(cidr: IpNet) -> Self {
+        Self { cidr, since: u32::MAX }
+    }
+}
+
 impl PrefixList {
     /// The prefixes of a version, in order, each with its description.
     pub fn at(&self, version: u32) -> impl Iterator<Item = (IpNet, Option<&str>)> {
         let holds = move |key: &EntryKey, span: &Span| {
             key.since <= version && span.until.is_none_or(|until| until > version)
         };
-        self.entries
-            .iter()
+        let entries = self.entries.iter();
+        entries
             .filter(move |(key, span)| holds(key, span))
             .map(|(key, span)| (key.cidr, span.description.as_deref()))
     }
@@ -116,21 +201,21 @@ impl PrefixList {
     /// What the present version says of a prefix: the version that brought it, and its description.
     #[must_use]
     pub fn get(&self, cidr: &IpNet) -> Option<(u32, Option<&str>)> {
-        let of = |since| EntryKey { cidr: *cidr, since };
-        let (key, span) = self.entries.range(of(0)..=of(self.version)).next_back()?;
+        let versions = EntryKey::first(*cidr)..=EntryKey { cidr: *cidr, since: self.version };
+        let (key, span) = self.entries.range(versions).pop()?;
         span.until.is_none().then_some((key.since, span.description.as_deref()))
     }
 
     /// How many entries the present version has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.current().count()
+        self.entries.count_having(&EntryTerm::Present)
     }
 
     /// Whether the present version has none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.current().next().is_none()
+        self.len() == 0
     }
 }
 

@@ -1,8 +1,9 @@
 //! One security group rule: a direction, a kind of traffic, and exactly one peer (M-15).
 
-use super::{GroupId, PrefixListId, RuleId, Tags, VpcId};
+use super::{GroupId, Object, Objects, PrefixListId, RuleId, Tags, VpcId};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Whose packets a rule admits, seen from the instance.
 #[derive(
@@ -77,6 +78,57 @@ impl Rule {
             && self.direction == other.direction
             && self.traffic == other.traffic
             && self.peer == other.peer
+    }
+}
+
+/// What rules are found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RuleTerm {
+    /// The group that they belong to.
+    Of(GroupId),
+    /// The group that is their peer.
+    NamingGroup(GroupId),
+    /// The prefix list that is their peer.
+    NamingList(PrefixListId),
+}
+
+impl fmt::Display for RuleTerm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(group) => write!(f, "group={group}"),
+            Self::NamingGroup(group) => write!(f, "peer={group}"),
+            Self::NamingList(list) => write!(f, "peer={list}"),
+        }
+    }
+}
+
+impl Object for Rule {
+    type Term = RuleTerm;
+
+    fn terms(&self) -> Vec<RuleTerm> {
+        let named = match self.peer {
+            Peer::Group(group) => Some(RuleTerm::NamingGroup(group)),
+            Peer::PrefixList(list) => Some(RuleTerm::NamingList(list)),
+            Peer::Ipv4(_) | Peer::Ipv6(_) => None,
+        };
+        [RuleTerm::Of(self.group)].into_iter().chain(named).collect()
+    }
+}
+
+impl Objects<RuleId, Rule> {
+    /// The rules of a group.
+    pub fn of_group(&self, group: GroupId) -> impl Iterator<Item = &Rule> + Clone {
+        self.having(&RuleTerm::Of(group))
+    }
+
+    /// The rules, of whatever group, that name a group.
+    pub fn naming_group(&self, group: GroupId) -> impl Iterator<Item = &Rule> + Clone {
+        self.having(&RuleTerm::NamingGroup(group))
+    }
+
+    /// The rules that name a prefix list.
+    pub fn naming_list(&self, list: PrefixListId) -> impl Iterator<Item = &Rule> + Clone {
+        self.having(&RuleTerm::NamingList(list))
     }
 }
 

@@ -1,6 +1,6 @@
 //! VPCs and the peerings between them.
 
-use super::{PeeringId, Tags, VpcId};
+use super::{NoTerm, Object, PeeringId, Tags, VpcId};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -90,5 +90,21 @@ impl PeeringStatus {
             Self::Failed => "failed",
             Self::Expired => "expired",
         }
+    }
+}
+
+impl Object for Vpc {
+    type Term = NoTerm;
+
+    fn terms(&self) -> Vec<NoTerm> {
+        Vec::new()
+    }
+}
+
+impl Object for Peering {
+    type Term = NoTerm;
+
+    fn terms(&self) -> Vec<NoTerm> {
+        Vec::new()
     }
 }

@@ -3,7 +3,9 @@
 use super::{peer, prefix_list};
 use crate::{
     error::{Refusal, Result},
-    model::{AddressFamily, EntryKey, PrefixList, PrefixListId, PrefixListState, Quota, Span, State},
+    model::{
+        AddressFamily, EntryKey, EntryTerm, PrefixList, PrefixListId, PrefixListState, Quota, Span, State,
+    },
 };
 use ipnet::IpNet;
 use std::{
@@ -162,6 +164,8 @@ pub fn import(
     let Some(list) = state.prefix_lists.get(&id) else { return Ok(imported) };
     check_version(list, current)?;
     let (wanted, lines) = lines(file, list.family, &mut read)?;
+    // Each line is looked up.
+    list.entries.read_all();
     let put: Vec<Entry> = wanted
         .iter()
         .filter(|cidr| list.get(cidr).is_none())
@@ -275,8 +279,10 @@ pub(crate) fn change(
         let key = EntryKey { cidr: entry.cidr, since: version };
         entries.insert(key, Span { until: None, description: entry.text() });
     }
-    if oldest > list.oldest {
-        entries.retain(|_, span| span.until.is_none_or(|until| until > oldest));
+    // What no version has any more that can be shown; what ended before is gone since then.
+    for ended in list.oldest + 1..=oldest {
+        let gone = entries.keys_having(&EntryTerm::Until(ended));
+        gone.iter().for_each(|key| drop(entries.remove(key)));
     }
     (list.version, list.oldest, list.state) = (version, oldest, PrefixListState::ModifyComplete);
     Ok(id)

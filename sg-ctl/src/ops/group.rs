@@ -3,7 +3,7 @@
 use super::{enumerate, nearest, quota, tag, text, vpc};
 use crate::{
     error::{Refusal, Result},
-    model::{GroupId, Peer, Quota, SecurityGroup, State, VpcId},
+    model::{GroupId, Quota, RuleId, SecurityGroup, State, VpcId},
 };
 
 /// What was typed for a new group.
@@ -132,22 +132,20 @@ pub fn delete(state: &mut State, given: &str) -> Result<GroupId> {
         .into());
     }
     state.groups.remove(&id);
-    state.rules.retain(|_, rule| rule.group != id);
+    let rules: Vec<RuleId> = state.rules.of_group(id).map(|rule| rule.id).collect();
+    rules.iter().for_each(|rule| drop(state.rules.remove(rule)));
     Ok(id)
 }
 
 /// What holds a group, in words (U-4).
 fn holders(state: &State, id: GroupId) -> Vec<String> {
-    let interfaces = state
-        .interfaces
-        .values()
-        .filter(|interface| interface.groups.contains(&id))
-        .map(|interface| format!("interface {} ({})", interface.name, interface.id));
+    let interfaces = state.interfaces.in_group(id);
+    let interfaces = interfaces.map(|interface| format!("interface {} ({})", interface.name, interface.id));
     let vpc_of = |id| state.groups.get(&id).map(|group| group.vpc);
     let rules = state
         .rules
-        .values()
-        .filter(|rule| rule.peer == Peer::Group(id) && rule.group != id)
+        .naming_group(id)
+        .filter(|rule| rule.group != id)
         .filter(|rule| vpc_of(rule.group) == vpc_of(id))
         .map(|rule| {
             let name = state.groups.get(&rule.group).map_or("", |group| group.name.as_str());
@@ -158,12 +156,7 @@ fn holders(state: &State, id: GroupId) -> Vec<String> {
 
 /// Names are compared without case, and unique so (M-11).
 pub(crate) fn by_name(state: &State, vpc: VpcId, name: &str) -> Option<GroupId> {
-    let name = name.trim_end_matches(' ');
-    state
-        .groups
-        .values()
-        .find(|group| group.vpc == vpc && group.name.eq_ignore_ascii_case(name))
-        .map(|group| group.id)
+    state.groups.named(vpc, name.trim_end_matches(' '))
 }
 
 #[cfg(test)]

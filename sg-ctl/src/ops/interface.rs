@@ -23,7 +23,7 @@ pub fn find(state: &State, netns: Option<&str>, given: &str) -> Result<EniId> {
     if let Some(found) = by_name(state, netns, given) {
         return Ok(found);
     }
-    let same_name = || state.interfaces.values().filter(|interface| interface.name == given);
+    let same_name = || state.interfaces.named(given);
     // One that is enforced elsewhere has no namespace here.
     if let Some(registered) = same_name().find(|interface| interface.is_registered()) {
         return Ok(registered.id);
@@ -60,8 +60,8 @@ pub fn find(state: &State, netns: Option<&str>, given: &str) -> Result<EniId> {
 
 /// The interface of that name in a network namespace.
 pub(crate) fn by_name(state: &State, netns: Option<&str>, name: &str) -> Option<EniId> {
-    let mut interfaces = state.interfaces.values();
-    interfaces.find(|eni| eni.name == name && same_netns(eni.netns.as_deref(), netns)).map(|eni| eni.id)
+    let mut named = state.interfaces.named(name);
+    named.find(|eni| same_netns(eni.netns.as_deref(), netns)).map(|eni| eni.id)
 }
 
 /// Interfaces by namespace and name.

@@ -82,8 +82,7 @@ pub fn referenced_group(state: &State, owner: &SecurityGroup, typed: &str) -> Re
 /// (M-69).
 pub fn named_group(state: &State, owner: &SecurityGroup, typed: &str) -> Result<Peer> {
     let named = typed.parse().ok().map(Peer::Group);
-    let is_named =
-        |peer: &Peer| state.rules.values().any(|rule| rule.group == owner.id && rule.peer == *peer);
+    let is_named = |peer: &Peer| state.rules.of_group(owner.id).any(|rule| rule.peer == *peer);
     named.filter(is_named).map_or_else(|| referenced_group(state, owner, typed), Ok)
 }
 

@@ -6,9 +6,8 @@
 use super::vpc;
 use crate::{
     error::{Refusal, Result},
-    model::{Peering, PeeringId, PeeringStatus, Quota, State, Tags, Vpc, VpcId},
+    model::{Objects, Peering, PeeringId, PeeringStatus, Quota, State, Tags, Vpc, VpcId},
 };
-use std::collections::BTreeMap;
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
@@ -27,13 +26,17 @@ fn lasts(status: PeeringStatus) -> Option<u64> {
 
 /// Lets time pass: requests that nobody accepted expire, and ended peerings are forgotten.
 pub fn let_time_pass(state: &mut State, now: u64) {
-    for peering in state.peerings.values_mut() {
-        if peering.status == PeeringStatus::PendingAcceptance && is_over(peering, now) {
+    let over = state.peerings.values().filter(|peering| is_over(peering, now));
+    for id in over.map(|peering| peering.id).collect::<Vec<_>>() {
+        let Some(peering) = state.peerings.get_mut(&id) else { continue };
+        if peering.status == PeeringStatus::PendingAcceptance {
             peering.status = PeeringStatus::Expired;
             peering.since += REQUEST_SECONDS;
         }
+        if is_over(peering, now) {
+            state.peerings.remove(&id);
+        }
     }
-    state.peerings.retain(|_, peering| !is_over(peering, now));
 }
 
 fn is_over(peering: &Peering, now: u64) -> bool {
@@ -85,7 +88,7 @@ pub fn is_open(peering: &Peering) -> bool {
 }
 
 /// Ends the peerings of a VPC that goes, and takes its requests back.
-pub(crate) fn end_all_of(peerings: &mut BTreeMap<PeeringId, Peering>, vpc: VpcId, now: u64) {
+pub(crate) fn end_all_of(peerings: &mut Objects<PeeringId, Peering>, vpc: VpcId, now: u64) {
     let is_of =
         |peering: &&mut Peering| is_open(peering) && [peering.requester, peering.accepter].contains(&vpc);
     for peering in peerings.values_mut().filter(is_of) {

@@ -4,8 +4,8 @@ use super::{entry, enumerate, name, rule, tag};
 use crate::{
     error::{Refusal, Result},
     model::{
-        AddressFamily, Direction, EntryKey, GroupId, Peer, PrefixList, PrefixListId, PrefixListState, Quota,
-        Rule, Span, State,
+        AddressFamily, Direction, EntryKey, GroupId, PrefixList, PrefixListId, PrefixListState, Quota, Rule,
+        Span, State,
     },
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -75,6 +75,9 @@ pub fn find(state: &State, given: &str) -> Result<PrefixListId> {
             false => Err(Refusal::new(not_found, format!("The prefix list ID '{id}' does not exist")).into()),
         };
     }
+    if let [only] = state.prefix_lists.named(given.trim_end_matches(' '))[..] {
+        return Ok(only);
+    }
     let sought =
         name::Sought { not_found, noun: "prefix list", list: "sg-ctl prefix-list list", typed: given };
     name::only(sought, state.prefix_lists.values().map(|list| (list.id, list.name.as_str())))
@@ -136,7 +139,7 @@ pub fn delete(state: &mut State, given: &str) -> Result<PrefixList> {
 
 /// The rules that name the list.
 pub fn references(state: &State, id: PrefixListId) -> impl Iterator<Item = &Rule> {
-    state.rules.values().filter(move |rule| rule.peer == Peer::PrefixList(id))
+    state.rules.naming_list(id)
 }
 
 /// The groups with rules that name the list.

@@ -35,9 +35,8 @@ pub fn register(state: &mut State, request: &Register) -> Result<EniId> {
     refuse_if_known(state, name)?;
     let vpc = vpc::find(state, request.vpc.as_deref())?;
     let groups = interface::resolve_groups(state, vpc, &request.groups)?;
-    let held = state.interfaces.values().filter(|eni| eni.vpc == vpc).find_map(|eni| {
-        eni.addresses.iter().find(|address| addresses.contains(address)).map(|address| (address, eni))
-    });
+    let owner = |address: IpAddr| state.interfaces.with_address(address).find(|eni| eni.vpc == vpc);
+    let held = addresses.iter().find_map(|address| Some((address, owner(*address)?)));
     if let Some((address, eni)) = held {
         let message = format!(
             "Address {address} is in use: {} ({}) has it; an address has one owner in a VPC",
@@ -66,14 +65,14 @@ pub fn deregister(state: &mut State, netns: Option<&str>, given: &str) -> Result
 
 /// A device cannot be attached under the name of a registered interface.
 pub fn refuse_if_registered(state: &State, name: &str) -> Result<()> {
-    match state.interfaces.values().find(|eni| eni.is_registered() && eni.name == name) {
+    match state.interfaces.named(name).find(|eni| eni.is_registered()) {
         Some(eni) => Err(known(eni).into()),
         None => Ok(()),
     }
 }
 
 pub(crate) fn refuse_if_known(state: &State, name: &str) -> Result<()> {
-    match state.interfaces.values().find(|eni| eni.name == name) {
+    match state.interfaces.named(name).next() {
         Some(eni) => Err(known(eni).into()),
         None => Ok(()),
     }

@@ -88,8 +88,10 @@ pub fn remove(state: &mut State, group: &str, which: &Which) -> Result<Vec<Rule>
 /// Rules of one group, or of all, in the order in which people read them.
 pub fn list(state: &State, group: Option<&str>) -> Result<Vec<RuleId>> {
     let group = group.map(|given| group::find_in_default_vpc(state, given)).transpose()?;
-    let mut rules: Vec<_> =
-        state.rules.values().filter(|rule| group.is_none_or(|group| rule.group == group)).collect();
+    let mut rules: Vec<_> = match group {
+        Some(group) => state.rules.of_group(group).collect(),
+        None => state.rules.values().collect(),
+    };
     rules.sort_by_key(|rule| (rule.group, rule.direction, rule.traffic, rule.peer, rule.id));
     Ok(rules.into_iter().map(|rule| rule.id).collect())
 }
@@ -110,7 +112,7 @@ impl Key {
 
 /// The rules of a group by what they say.
 pub(super) fn keys(state: &State, group: GroupId) -> BTreeMap<Key, RuleId> {
-    state.rules.values().filter(|rule| rule.group == group).map(|rule| (Key::of(rule), rule.id)).collect()
+    state.rules.of_group(group).map(|rule| (Key::of(rule), rule.id)).collect()
 }
 
 pub(super) fn owner(state: &State, group: GroupId) -> Result<&SecurityGroup> {
@@ -201,7 +203,7 @@ pub(super) fn weight_of_group(
     direction: Direction,
     family: AddressFamily,
 ) -> u64 {
-    let rules = state.rules.values().filter(|rule| rule.group == group && rule.direction == direction);
+    let rules = state.rules.of_group(group).filter(|rule| rule.direction == direction);
     rules.map(|rule| weight(state, rule, family)).sum()
 }
 

@@ -42,7 +42,7 @@ pub fn references(state: &State, given: &str) -> Result<References> {
     let id = group::find_in_default_vpc(state, given)?;
     let own = state.groups.get(&id).map(|group| group.vpc);
     let vpc_of = |rule: &&Rule| state.groups.get(&rule.group).map(|group| group.vpc);
-    let naming = || state.rules.values().filter(|rule| rule.peer == Peer::Group(id));
+    let naming = || state.rules.naming_group(id);
     let vpcs: BTreeSet<VpcId> = naming().filter_map(|rule| vpc_of(&rule)).collect();
     let peering = |vpc| state.active_peering(own?, vpc).map(|peering| (vpc, peering.id));
     let mut rules: Vec<&Rule> = naming().filter(|rule| vpc_of(rule) == own).collect();

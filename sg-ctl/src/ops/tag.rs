@@ -2,10 +2,11 @@
 
 use crate::{
     error::{Refusal, Result},
-    model::{EniId, GroupId, Id, IdKind, PeeringId, PrefixListId, RuleId, State, Tags, VpcId},
+    model::{
+        EniId, GroupId, Id, IdKind, Object, Objects, PeeringId, PrefixListId, RuleId, State, Tags, VpcId,
+    },
     model::{EniKind, PeeringKind, PrefixListKind, RuleKind, VpcKind},
 };
-use std::collections::BTreeMap;
 
 /// Tags at most on one resource (M-44).
 pub const MAX_TAGS: usize = 50;
@@ -112,8 +113,8 @@ fn of_object<'a>(state: &'a mut State, id: &str) -> Result<&'a mut Tags> {
     Err(Refusal::new("InvalidID", message).into())
 }
 
-fn of<'a, K: IdKind, T>(
-    objects: &'a mut BTreeMap<Id<K>, T>,
+fn of<'a, K: IdKind, T: Object>(
+    objects: &'a mut Objects<Id<K>, T>,
     given: &str,
     code: &'static str,
     noun: &str,

@@ -2,6 +2,8 @@
 
 mod entries;
 mod objects;
+mod older;
+mod reader;
 mod sqlite;
 
 pub use sqlite::SqliteStore;
@@ -26,7 +28,8 @@ pub struct Snapshot {
 
 /// A place that keeps a [`State`].
 pub trait Store {
-    /// What is there now. Reads a store that does not exist as an empty one, and does not make it.
+    /// What is there now, and stays so for whoever holds it. Reads a store that does not exist as an empty one, and does
+    /// not make it.
     fn read(&self) -> Result<Snapshot>;
 
     /// How many commits there have been, without reading the rest.

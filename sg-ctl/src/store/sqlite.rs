@@ -1,31 +1,40 @@
 //! The embedded store: one SQLite file, one row an object.
 //!
-//! Every commit is one SQLite transaction over the rows that changed, so a state of a million objects costs what was
-//! touched. `BEGIN IMMEDIATE` takes the write lock before anything is read: two commands at the same time run one
-//! after the other, and neither decides on what the other has replaced.
+//! Every commit is one SQLite transaction over the rows that changed, and only rows that somebody asks for are read, so a
+//! state of a million objects costs what was touched. `BEGIN IMMEDIATE` takes the write lock before anything is read: two
+//! commands at the same time run one after the other, and neither decides on what the other has replaced.
+//!
+//! The log is written ahead (`-wal` beside the file): a commit is one flush to the disk, and what was read from goes on as
+//! it was for whoever reads. What a commit wrote stays in the log until there is enough of it; so a copy of the store is a
+//! copy of both files.
 
-use super::{Snapshot, Store, Transaction, entries, objects};
+use super::{Snapshot, Store, Transaction, objects, older, reader::Reader};
 use crate::{
     error::{Refusal, Result, os_error},
     model::State,
 };
 use anyhow::Context as _;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, config::DbConfig, params};
 use std::{
     fs,
     io::ErrorKind,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 /// Version of the tables. An older store is read as it is and brought up to date by the first change; one with a higher
 /// version was written by a later sg-ctl and is left alone.
 ///
-/// 1: objects. 2: the entries of prefix lists, in rows of their own.
-const SCHEMA_VERSION: u64 = 2;
+/// 1: objects. 2: the entries of prefix lists, in rows of their own. 3: terms that objects are found by; entries by keys
+/// that order as prefixes do.
+const SCHEMA_VERSION: u64 = 3;
 /// How long a command waits for others to end before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of the log from which on the next change moves it to the file first. Whoever opens the store when nobody else has
+/// it open reads the log.
+const LONG_LOG: u64 = 1 << 18;
 
 /// A store in one file.
 #[derive(Clone, Debug)]
@@ -64,9 +73,37 @@ impl SqliteStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Above FULL: the directory is synced as well when the journal goes, so a commit survives a power cut.
-        connection.pragma_update(None, "synchronous", "EXTRA")?;
+        // Otherwise who ends last would move the log to the file, with three more flushes to the disk each time.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         Ok(connection)
+    }
+
+    /// Moves a long log to the file. Where somebody reads what is in it, that is for the next change.
+    fn shorten_log(&self, connection: &Connection) -> Result<()> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        if fs::metadata(log).map_or(0, |log| log.len()) >= LONG_LOG {
+            connection.busy_timeout(Duration::ZERO)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+        }
+        Ok(())
+    }
+
+    /// The store as it is now, read when it is asked for; what an older version wrote is read at once. A file without any
+    /// table is a store whose first commit has not happened.
+    fn look(&self, connection: Connection) -> Result<Snapshot> {
+        // Revision and objects belong together.
+        connection.execute_batch("BEGIN")?;
+        let Some(version) = version(&connection)? else { return Ok(Snapshot::default()) };
+        objects::check_kinds(&connection)?;
+        let (revision, store_id) = (meta(&connection, "revision")?, meta(&connection, "store_id")?);
+        let state = if version < SCHEMA_VERSION {
+            older::read(&connection, version)?
+        } else {
+            objects::state(&Arc::new(Reader::new(self.path.clone(), connection)))?
+        };
+        Ok(Snapshot { state, revision, store_id })
     }
 
     /// Says which store it was.
@@ -80,12 +117,7 @@ impl Store for SqliteStore {
         if !self.exists()? {
             return Ok(Snapshot::default());
         }
-        let read = || -> Result<Snapshot> {
-            let mut connection = self.connect()?;
-            // One read transaction, so that revision and objects belong together.
-            let transaction = connection.transaction()?;
-            load(&transaction)
-        };
+        let read = || self.look(self.connect()?);
         read().map_err(|error| self.explain(error))
     }
 
@@ -104,18 +136,22 @@ impl Store for SqliteStore {
         let begin = || -> Result<SqliteTransaction> {
             self.create_file()?;
             let connection = self.connect()?;
+            log_ahead(&connection)?;
+            self.shorten_log(&connection)?;
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            let mut snapshot = load(&connection)?;
-            if snapshot.store_id == 0 {
+            let mut version = version(&connection)?;
+            if version.is_none() {
                 // A new store gets its name before anything else happens under it.
-                snapshot.store_id = rand::random_range(1..=u64::MAX);
                 create_tables(&connection)?;
-                set_meta(&connection, "revision", snapshot.revision)?;
-                set_meta(&connection, "store_id", snapshot.store_id)?;
+                set_meta(&connection, "revision", 0)?;
+                set_meta(&connection, "store_id", rand::random_range(1..=u64::MAX))?;
                 connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
-                snapshot = load(&connection)?;
+                version = Some(SCHEMA_VERSION);
             }
-            Ok(SqliteTransaction { path: self.path.clone(), connection, snapshot })
+            // Nobody else writes meanwhile, so this is what the change starts from; and goes on being that after it.
+            let snapshot = self.look(self.connect()?)?;
+            let is_current = version == Some(SCHEMA_VERSION);
+            Ok(SqliteTransaction { path: self.path.clone(), connection, snapshot, is_current })
         };
         let transaction = begin().map_err(|error| self.explain(error))?;
         Ok(Box::new(transaction))
@@ -127,6 +163,8 @@ struct SqliteTransaction {
     path: PathBuf,
     connection: Connection,
     snapshot: Snapshot,
+    /// Its tables are those of this version.
+    is_current: bool,
 }
 
 impl Transaction for SqliteTransaction {
@@ -140,8 +178,12 @@ impl Transaction for SqliteTransaction {
         }
         let revision = self.snapshot.revision + 1;
         let write = || -> Result<()> {
-            create_tables(&self.connection)?;
-            objects::write_changes(&self.connection, &self.snapshot.state, state)?;
+            if self.is_current {
+                objects::write_changes(&self.connection, &self.snapshot.state, state)?;
+            } else {
+                older::rewrite(&self.connection, state)?;
+                set_meta(&self.connection, "schema_version", SCHEMA_VERSION)?;
+            }
             set_meta(&self.connection, "revision", revision)?;
             self.connection.execute_batch("COMMIT")?;
             Ok(())
@@ -151,14 +193,28 @@ impl Transaction for SqliteTransaction {
     }
 }
 
+/// Has the store log ahead from now on, and each commit on the disk when it returns.
+fn log_ahead(connection: &Connection) -> Result<()> {
+    let mode = |pragma| connection.query_row(pragma, [], |row| row.get::<_, String>(0));
+    if mode("PRAGMA journal_mode")? != "wal" {
+        // What is not a store is left as it is.
+        version(connection)?;
+        anyhow::ensure!(
+            mode("PRAGMA journal_mode = WAL")? == "wal",
+            "its file system has no shared memory for SQLite's write-ahead log; give a --state-dir on a local one"
+        );
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A commit is not the moment: who committed still reads what was there before it, so the log could not begin anew.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    Ok(())
+}
+
 fn create_tables(connection: &Connection) -> Result<()> {
     connection.execute_batch(
-        "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-         CREATE TABLE IF NOT EXISTS objects (
-             kind TEXT NOT NULL, id TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, id)
-         ) STRICT, WITHOUT ROWID;",
+        "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
     )?;
-    entries::create_table(connection)?;
+    objects::create_tables(connection)?;
     set_meta(connection, "schema_version", SCHEMA_VERSION)
 }
 
@@ -182,11 +238,11 @@ fn tables(connection: &Connection) -> Result<Vec<String>> {
     Ok(query.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Reads everything. A file without any table is a store whose first commit has not happened.
-fn load(connection: &Connection) -> Result<Snapshot> {
+/// The version of the tables, where there are any.
+fn version(connection: &Connection) -> Result<Option<u64>> {
     let tables = tables(connection)?;
     if tables.is_empty() {
-        return Ok(Snapshot::default());
+        return Ok(None);
     }
     if !tables.iter().any(|name| name == "meta") || !tables.iter().any(|name| name == "objects") {
         anyhow::bail!("it is a database of something else than sg-ctl");
@@ -198,15 +254,11 @@ fn load(connection: &Connection) -> Result<Snapshot> {
              or a later one"
         );
     }
-    Ok(Snapshot {
-        state: objects::load(connection, version)?,
-        revision: meta(connection, "revision")?,
-        store_id: meta(connection, "store_id")?,
-    })
+    Ok(Some(version))
 }
 
 /// One sentence: which file, what is wrong with it, what to do.
-fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
+pub fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
     let path = path.display();
     if matches!(os_error(&error), Some(libc::EACCES | libc::EPERM)) {
         let message = format!("the store {path} is not this user's to use: {error:#}; run sg-ctl as root");
@@ -220,7 +272,7 @@ fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
         ),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => format!(
             "the store {path} is damaged ({error}); it is left as it is: bring back a copy, or move it away to start \
-             with an empty store"
+             with an empty store, with the files beside it that begin with its name"
         ),
         Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             // SQLite tells no more; a file that is there and cannot be opened is almost always somebody else's.

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::{
+    error::or_given_up,
     model::{
-        AddressFamily, Direction, Entries, EntryKey, Peering, PeeringId, PeeringStatus, PrefixList,
-        PrefixListId, Quota, Span, Tags, VpcId,
+        AddressFamily, Direction, Entries, EntryKey, InterfaceTerm, Key, Object, Objects, Peering, PeeringId,
+        PeeringStatus, PrefixList, PrefixListId, Quota, Span, Tags, VpcId,
     },
     ops::{
         self, group,
@@ -183,7 +184,7 @@ fn a_damaged_file_is_refused_and_kept() {
             refusal.message,
             format!(
                 "the store {} is damaged (file is not a database); it is left as it is: bring back a copy, or move it \
-                 away to start with an empty store",
+                 away to start with an empty store, with the files beside it that begin with its name",
                 store.path.display()
             )
         );
@@ -196,9 +197,70 @@ fn a_row_that_cannot_be_read_is_named() {
     let (store, _dir) = store();
     command(&store, populate);
     raw(&store).execute("UPDATE objects SET body = '{' WHERE kind = 'network-interface'", []).unwrap();
-    let refusal = refusal(store.read());
-    assert_eq!(refusal.code, "StoreError");
-    assert!(refusal.message.contains("its network-interface 'eni-"), "{}", refusal.message);
+    // When it is asked for, however that is.
+    let id = store.read().unwrap().state.interfaces.keys_having(&InterfaceTerm::Attached)[0];
+    let asks: [&dyn Fn(&State) -> bool; 4] = [
+        &|state| state.interfaces.values().next().is_some(),
+        &|state| state.attached().next().is_some(),
+        &|state| state.interfaces.named("eth0").next().is_some(),
+        &|state| state.interfaces.contains_key(&id),
+    ];
+    for ask in asks {
+        let refusal = refusal(or_given_up(|| Ok(ask(&store.read()?.state))));
+        assert_eq!(refusal.code, "StoreError");
+        assert!(refusal.message.contains("its network-interface 'eni-"), "{}", refusal.message);
+    }
+    // And not by commands that have nothing to do with it.
+    command(&store, |state| {
+        drop(rule::add(state, "web", &Content::tcp("80").with_cidr("10.0.0.0/8")).unwrap())
+    });
+}
+
+#[test]
+fn what_was_read_stays_as_it_was() {
+    let (store, _dir) = store();
+    let mut before = State::default();
+    command(&store, |state| {
+        populate(state);
+        before = state.clone();
+    });
+    let (early, untouched) = (store.read().unwrap(), store.read().unwrap());
+    let rule = *early.state.rules.keys().next().unwrap();
+    let transaction = store.begin().unwrap();
+    let mut state = transaction.snapshot().state.clone();
+    state.rules.remove(&rule);
+    let mut after = before.clone();
+    after.rules.remove(&rule);
+    transaction.commit(&state).unwrap();
+    command(&store, |state| {
+        state.rules.clear();
+        state.interfaces.clear();
+        state.prefix_lists.clear();
+    });
+    // Also what nobody had asked for before others changed it, and what goes on under a commit.
+    assert_eq!(untouched.state, before);
+    assert_eq!(state, after);
+    assert!(store.read().unwrap().state.interfaces.is_empty());
+}
+
+#[test]
+fn the_log_stays_short() {
+    let (store, _dir) = store();
+    let log = PathBuf::from(format!("{}-wal", store.path.display()));
+    let mut longest = 0;
+    for n in 0..200 {
+        let create = group::Create::new(&format!("g{n}"), "test");
+        command(&store, |state| assert!(group::create(state, &create).is_ok()));
+        longest = longest.max(fs::metadata(&log).unwrap().len());
+    }
+    assert!((LONG_LOG..2 * LONG_LOG).contains(&longest), "{longest}");
+    assert_eq!(fs::metadata(&log).unwrap().permissions().mode() & 0o777, 0o600);
+    // Without the log, that is all of it that there was.
+    let copied = tempfile::tempdir().unwrap();
+    for name in ["state.db", "state.db-wal"] {
+        fs::copy(store.path.with_file_name(name), copied.path().join(name)).unwrap();
+    }
+    assert_eq!(SqliteStore::new(copied.path().join("state.db")).read().unwrap(), store.read().unwrap());
 }
 
 #[test]
@@ -218,10 +280,8 @@ fn one_entry_more_in_a_long_list_is_one_row_more() {
     assert_eq!(store.read().unwrap().state, new);
     let none = State { prefix_lists: Default::default(), ..new.clone() };
     objects::write_changes(&connection, &new, &none).unwrap();
-    let left: u64 = connection
-        .query_row("SELECT count(*) FROM prefix_list_entries", [], |row| row.get::<_, u32>(0))
-        .unwrap()
-        .into();
+    let left: u64 =
+        connection.query_row("SELECT count(*) FROM entries", [], |row| row.get::<_, u32>(0)).unwrap().into();
     assert_eq!((left, store.read().unwrap().state), (0, none));
 }
 
@@ -233,7 +293,8 @@ fn a_store_of_the_first_version_is_read_and_brought_up_to_date() {
     // What version 1 could not have: its tables and kinds, and nothing else.
     connection
         .execute_batch(
-            "DROP TABLE prefix_list_entries;
+            "DROP TABLE entries;
+             DROP TABLE terms;
              DELETE FROM objects WHERE kind IN ('prefix-list', 'vpc-peering-connection', 'quota');
              UPDATE meta SET value = '1' WHERE key = 'schema_version';",
         )
@@ -248,17 +309,78 @@ fn a_store_of_the_first_version_is_read_and_brought_up_to_date() {
         assert_eq!(*state, old.state);
         list(state, 3);
     });
-    assert_eq!((revision, version().as_str()), (old.revision + 1, "2"));
+    assert_eq!((revision, version().as_str()), (old.revision + 1, "3"));
     assert_eq!(store.read().unwrap().state.prefix_lists.len(), 1);
+}
+
+#[test]
+fn a_store_of_the_second_version_is_read_and_brought_up_to_date() {
+    let (store, _dir) = store();
+    let mut expected = State::default();
+    command(&store, |state| {
+        populate(state);
+        expected = state.clone();
+    });
+    let connection = raw(&store);
+    connection
+        .execute_batch(
+            "DROP TABLE entries;
+             DROP TABLE terms;
+             CREATE TABLE prefix_list_entries (
+                 list TEXT NOT NULL, cidr TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER, description TEXT,
+                 PRIMARY KEY (list, cidr, since)
+             ) STRICT, WITHOUT ROWID;
+             UPDATE objects SET body = json_remove(body, '$.present') WHERE kind = 'prefix-list';
+             UPDATE meta SET value = '2' WHERE key = 'schema_version';",
+        )
+        .unwrap();
+    for list in expected.prefix_lists.values() {
+        for (key, span) in list.entries.iter() {
+            let row =
+                params![list.id.to_string(), key.cidr.to_string(), key.since, span.until, span.description];
+            let put = "INSERT INTO prefix_list_entries VALUES (?1, ?2, ?3, ?4, ?5)";
+            connection.execute(put, row).unwrap();
+        }
+    }
+    assert_eq!(store.read().unwrap().state, expected);
+    // A command that changes nothing leaves it as it is.
+    command(&store, |_| {});
+    let version = |connection: &Connection| meta(connection, "schema_version").unwrap();
+    assert_eq!(version(&connection), 2);
+    let id = *expected.rules.keys().next().unwrap();
+    expected.rules.remove(&id);
+    command(&store, |state| drop(state.rules.remove(&id)));
+    assert_eq!((version(&connection), &store.read().unwrap().state), (3, &expected));
+    assert_eq!(tables(&connection).unwrap(), ["meta", "objects", "terms", "entries"]);
+    agrees(&store.read().unwrap().state, &expected);
+}
+
+/// Whether what is found by terms is the same in both.
+fn agrees(read: &State, expected: &State) {
+    fn same<K: Key, V: Object>(read: &Objects<K, V>, expected: &Objects<K, V>) {
+        for term in expected.values().flat_map(Object::terms) {
+            assert_eq!(read.keys_having(&term), expected.keys_having(&term), "{term}");
+            assert!(read.having(&term).eq(expected.having(&term)), "{term}");
+            assert_eq!(read.count_having(&term), expected.count_having(&term), "{term}");
+        }
+        assert_eq!(read.len(), expected.len());
+    }
+    same(&read.groups, &expected.groups);
+    same(&read.rules, &expected.rules);
+    same(&read.interfaces, &expected.interfaces);
+    same(&read.prefix_lists, &expected.prefix_lists);
+    for list in expected.prefix_lists.values() {
+        same(&read.prefix_lists[&list.id].entries, &list.entries);
+    }
 }
 
 #[test]
 fn a_later_schema_is_refused() {
     let (store, _dir) = store();
     command(&store, populate);
-    raw(&store).execute("UPDATE meta SET value = '3' WHERE key = 'schema_version'", []).unwrap();
+    raw(&store).execute("UPDATE meta SET value = '4' WHERE key = 'schema_version'", []).unwrap();
     let expected = format!(
-        "the store {} cannot be used: its schema is version 3 and this sg-ctl knows 2; use the sg-ctl that wrote it, or \
+        "the store {} cannot be used: its schema is version 4 and this sg-ctl knows 3; use the sg-ctl that wrote it, or \
          a later one",
         store.path.display()
     );
@@ -278,6 +400,8 @@ fn a_foreign_database_is_refused() {
             store.path.display()
         )
     );
+    let mode: String = raw(&store).query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "delete", "it is left as it is");
 }
 
 #[test]

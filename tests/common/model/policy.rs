@@ -5,11 +5,11 @@ use super::{
     packet::{Content, ICMP, ICMPV6, Packet, TCP, UDP},
 };
 use sg_ctl::model::{
-    Attachment, Direction, EniId, GroupId, IcmpMatch, Interface, Options, Peer, PortRange, PrefixList,
-    PrefixListId, Rule, Side, State, Timeouts, Traffic,
+    Attachment, Direction, EniId, GroupId, IcmpMatch, Interface, Objects, Options, Peer, PortRange,
+    PrefixList, PrefixListId, Rule, Side, State, Timeouts, Traffic,
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -17,7 +17,7 @@ use std::{
 #[derive(Default)]
 pub(super) struct Policy {
     interfaces: HashMap<EniId, Settings>,
-    prefix_lists: BTreeMap<PrefixListId, PrefixList>,
+    prefix_lists: Objects<PrefixListId, PrefixList>,
 }
 
 /// An interface, and the union of the rules of all its groups (T-1).

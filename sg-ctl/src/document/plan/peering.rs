@@ -27,8 +27,8 @@ impl Planner<'_> {
         }
         if self.prunes_all {
             let now = self.how.now;
-            for (id, peering) in &mut self.state.peerings {
-                if ops::peering::is_open(peering) && !listed.contains(id) {
+            for peering in self.state.peerings.values_mut() {
+                if ops::peering::is_open(peering) && !listed.contains(&peering.id) {
                     (peering.status, peering.since) = (PeeringStatus::Deleted, now);
                 }
             }
