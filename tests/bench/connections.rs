@@ -195,18 +195,20 @@ fn call(time: Duration) -> io::Result<f64> {
         }
         epoll.wait(50, &mut ready)?;
         for at in ready.iter().map(|number| *number as usize) {
-            if asked[at] {
-                let mut byte = [0; 1];
-                if streams[at].read(&mut byte)? == 1 {
-                    count += 1;
-                }
-                // Closes the one that was there.
-                streams[at] = dial(&epoll, at)?;
-            } else {
-                streams[at].write_all(&[1])?;
-                epoll.modify(streams[at].as_raw_fd(), at as u64, libc::EPOLLIN)?;
+            let stream = &mut streams[at];
+            let fd = stream.as_raw_fd();
+            if !asked[at] && stream.write_all(&[1]).is_ok() {
+                epoll.modify(fd, at as u64, libc::EPOLLIN)?;
+                asked[at] = true;
+                continue;
             }
-            asked[at] = !asked[at];
+            // Answered; or refused or reset, which does not count.
+            if asked[at] && stream.read(&mut [0; 1]).is_ok_and(|length| length == 1) {
+                count += 1;
+            }
+            // Closes the one that was there.
+            *stream = dial(&epoll, at)?;
+            asked[at] = false;
         }
     }
     Ok(count as f64 / counted_from.map_or(0.0, |from| from.elapsed().as_secs_f64()))

@@ -17,7 +17,7 @@ use std::{
 };
 
 /// Different flows of a flood, each of which comes again only when all others have come.
-const FLOWS: u32 = 1 << 17;
+const FLOWS: u32 = 1 << 19;
 /// New connections that are tried while a flood runs.
 const TRIES: usize = 20;
 
@@ -26,7 +26,7 @@ const FILTERS: [Filter; 3] = [Filter::None, OURS, Filter::Nftables];
 
 const HOW: [&str; 6] = [
     "two namespaces and one veth pair for each contender. A connection that was open before carries as much as it can from the far end to the filtered host, then requests of 64 bytes, one after the other; both of its ends are on processor 1, with and without a flood: the same CPU budget",
-    "the flood comes from the far end by processor 0 (`AF_PACKET`, past the queueing discipline), as fast as processor 0 sends and filters: 131,072 flows by turns, from senders that the rules admit, so that the filter has to remember each",
+    "the flood comes from the far end by processor 0 (`AF_PACKET`, past the queueing discipline), as fast as processor 0 sends and filters: 524,288 flows by turns, from senders that the rules admit, so that the filter has to remember each",
     "*SYN flood*: to a TCP port that listens (and answers, or sends cookies), no handshake is ever completed. *UDP flood*: to a port that takes datagrams and never answers",
     "goodput: bytes that arrive at the host's socket. A round is one measurement without a flood and one of each flood, contenders by turns; ratios are within the round",
     "*lost*: connections that were open before the floods and do not answer after them: the one that carries, and ten that are idle meanwhile",
