@@ -5,6 +5,7 @@
 //! yields a packet of which a part was guessed.
 
 use crate::{
+    Direction,
     limits::MAX_VLAN_TAGS,
     reason::Drop,
     vlan::Vlans,
@@ -114,6 +115,18 @@ pub struct Network<A> {
     pub end: usize,
 }
 
+impl<A: Copy> Network<A> {
+    /// The interface's end and the far one: destination and source inward, source and destination outward.
+    #[inline(always)]
+    #[must_use]
+    pub fn ends(&self, direction: Direction) -> (A, A) {
+        match direction {
+            Direction::Ingress => (self.destination, self.source),
+            Direction::Egress => (self.source, self.destination),
+        }
+    }
+}
+
 /// The transport header, as far as verdicts need it. Zero where the protocol has no such field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transport {
@@ -135,6 +148,18 @@ pub struct Transport {
     pub id: u16,
     /// Length of the header itself; 0 where unknown.
     pub length: u32,
+}
+
+impl Transport {
+    /// The local port and the remote one, of TCP and UDP.
+    #[inline(always)]
+    #[must_use]
+    pub fn ports(&self, direction: Direction) -> (u16, u16) {
+        match direction {
+            Direction::Ingress => (self.destination_port, self.source_port),
+            Direction::Egress => (self.source_port, self.destination_port),
+        }
+    }
 }
 
 /// An address family: the form of its addresses and of its network header.

@@ -33,7 +33,7 @@ pub fn is_exempt<A: Tables>(scene: &Scene<A>) -> bool {
 #[inline(always)]
 fn is_dhcp<A: Tables>(scene: &Scene<A>) -> bool {
     let (client, server) = if A::ICMP == protocol::ICMP { (68, 67) } else { (546, 547) };
-    if scene.packet.local_port != client || scene.packet.remote_port != server {
+    if scene.local_port() != client || scene.remote_port() != server {
         return false;
     }
     let from_router = A::ICMP == protocol::ICMP || is_link_local(scene.packet.network.source);

@@ -53,11 +53,13 @@ pub struct Entry {
 /// Says what the packet is, and makes the key of its flow.
 #[inline(always)]
 pub fn identify<A: Tables>(scene: &mut Scene<A>) -> Part {
+    let ports = (scene.local_port(), scene.remote_port());
+    let (local, remote) = (scene.local(), scene.remote());
     let packet = &mut *scene.packet;
     let (part, start, local_port, remote_port) = match packet.network.protocol {
         protocol::TCP => {
             let syn = packet.transport.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
-            (if syn { Part::Syn } else { Part::Segment }, 0, packet.local_port, packet.remote_port)
+            (if syn { Part::Syn } else { Part::Segment }, 0, ports.0, ports.1)
         }
         number if number == A::ICMP => {
             let (kind, id) = (packet.transport.kind, packet.transport.id);
@@ -71,7 +73,7 @@ pub fn identify<A: Tables>(scene: &mut Scene<A>) -> Part {
             }
         }
         // Ports are zero where the protocol has none.
-        _ => (Part::Request, 0, packet.local_port, packet.remote_port),
+        _ => (Part::Request, 0, ports.0, ports.1),
     };
     let head = KeyHead {
         slot: scene.config.slot as u16,
@@ -81,7 +83,7 @@ pub fn identify<A: Tables>(scene: &mut Scene<A>) -> Part {
         remote_port,
         vlans: packet.vlans,
     };
-    packet.key = A::flow_key(head, packet.local, packet.remote);
+    packet.key = A::flow_key(head, local, remote);
     part
 }
 
@@ -208,8 +210,8 @@ pub fn create<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> Result<Pass, Dr
     let is_udp = packet.network.protocol == protocol::UDP;
     if is_udp || packet.network.protocol == protocol::TCP {
         let (remote, port) = match scene.direction {
-            Direction::Ingress => (true, packet.remote_port),
-            Direction::Egress => (false, packet.local_port),
+            Direction::Ingress => (true, scene.remote_port()),
+            Direction::Egress => (false, scene.local_port()),
         };
         maps::set_hint(hint_bit(scene.config.slot, is_udp, remote, port));
     }

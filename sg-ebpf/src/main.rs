@@ -46,44 +46,44 @@ use sg_common::{
 
 /// What the device received, judged before an skb exists.
 #[xdp(frags)]
+#[inline(always)]
 pub fn sg_xdp(ctx: XdpContext) -> u32 {
     // SAFETY: the helper reads the context it is given.
     let len = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
-    let frame = Frame {
-        cursor: PacketPointers { data: ctx.data(), end: ctx.data_end(), len },
-        direction: received(Config::load()),
-        network: None,
-        tags: 0,
-        vlans: Vlans::NONE,
-        segments: 1,
-        gso: false,
-    };
-    if verdict(&frame).passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+    let config = Config::load();
+    let cursor = PacketPointers { data: ctx.data(), end: ctx.data_end(), len };
+    let direction = Direction::Ingress;
+    let frame =
+        Frame { cursor, direction, network: None, tags: 0, vlans: Vlans::NONE, segments: 1, gso: false };
+    if verdict(config, Hook::Receive, frame).passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
 
 /// What the device received, judged at TC ingress.
 #[classifier]
+#[inline(always)]
 pub fn sg_tc_receive(ctx: TcContext) -> i32 {
-    tc(&ctx, received(Config::load()))
+    tc(&ctx, Hook::Receive)
 }
 
 /// What the device is about to send, judged at TC egress.
 #[classifier]
+#[inline(always)]
 pub fn sg_tc_send(ctx: TcContext) -> i32 {
-    tc(&ctx, received(Config::load()).opposite())
+    tc(&ctx, Hook::Send)
 }
 
-/// Direction of received packets: on the host's end of a guest's link they are the guest's outbound (P-15).
-#[inline(always)]
-fn received(config: Config) -> Direction {
-    if config.guest { Direction::Egress } else { Direction::Ingress }
+/// Which of a device's two ways.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hook {
+    Receive,
+    Send,
 }
 
 /// Headers are read from the linear part of an skb; this much is made linear where it is not.
 const LINEAR: u32 = 256;
 
 #[inline(always)]
-fn tc(ctx: &TcContext, direction: Direction) -> i32 {
+fn tc(ctx: &TcContext, hook: Hook) -> i32 {
     let len = ctx.len();
     let linear = ctx.data_end() - ctx.data();
     if linear < LINEAR as usize && linear < len as usize {
@@ -114,14 +114,27 @@ fn tc(ctx: &TcContext, direction: Direction) -> i32 {
     let tags = skb.vlan_present & 1;
     let vlans =
         if config.vlan_aware && tags != 0 { Vlans::NONE.tagged(skb.vlan_tci as u16) } else { Vlans::NONE };
-    let frame = Frame { cursor, direction, network, tags, vlans, segments, gso };
-    if verdict(&frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
+    let frame = Frame { cursor, direction: Direction::Ingress, network, tags, vlans, segments, gso };
+    if verdict(config, hook, frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
+}
+
+/// Judges with a pipeline of the side's own: what the device received is the instance's inbound, but on the host's end of
+/// a guest's link it is the guest's outbound (P-15). The compiler makes two copies, in which side and direction are known,
+/// and the verifier removes the one that is not this instance's.
+#[inline(always)]
+fn verdict(config: Config, hook: Hook, frame: Frame<PacketPointers>) -> Verdict {
+    let (inward, outward) = (Direction::Ingress, Direction::Egress);
+    let (host, guest) = if hook == Hook::Receive { (inward, outward) } else { (outward, inward) };
+    if config.guest {
+        counted(Config { guest: true, ..config }, &Frame { direction: guest, ..frame })
+    } else {
+        counted(Config { guest: false, ..config }, &Frame { direction: host, ..frame })
+    }
 }
 
 /// The one place where a verdict is reached, and so the one place where it is counted.
 #[inline(always)]
-fn verdict(frame: &Frame<PacketPointers>) -> Verdict {
-    let config = Config::load();
+fn counted(config: Config, frame: &Frame<PacketPointers>) -> Verdict {
     let judgement = judge(config, frame);
     let verdict = match judgement.verdict {
         Ok(why) => Verdict::Pass(why),

@@ -56,7 +56,7 @@ pub fn see<A: Tables>(scene: &mut Scene<A>) {
 /// A segment with ACK of a flow that was not taken up yet.
 #[inline(always)]
 fn acknowledge<A: Tables>(scene: &mut Scene<A>, clock: &Clock) {
-    let start = track::likely_start(scene.packet.local_port, scene.packet.remote_port);
+    let start = track::likely_start(scene.local_port(), scene.remote_port());
     if untracked::open_ports(scene).covers(start) {
         return;
     }
@@ -94,8 +94,8 @@ fn take_up<A: Tables>(scene: &mut Scene<A>, seen: &Flow, start: Direction, clock
     }
     let _ = A::pending().remove(&packet.key);
     let (remote, port) = match start {
-        Direction::Ingress => (true, packet.remote_port),
-        Direction::Egress => (false, packet.local_port),
+        Direction::Ingress => (true, scene.remote_port()),
+        Direction::Egress => (false, scene.local_port()),
     };
     maps::set_hint(hint_bit(scene.config.slot, false, remote, port));
 }

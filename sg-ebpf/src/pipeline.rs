@@ -54,6 +54,32 @@ pub struct Scene<A: Tables> {
     pub packet: &'static mut Packet<A>,
 }
 
+impl<A: Tables> Scene<A> {
+    /// The interface's end: destination inward, source outward.
+    #[inline(always)]
+    pub fn local(&self) -> A {
+        self.packet.network.ends(self.direction).0
+    }
+
+    /// The far end.
+    #[inline(always)]
+    pub fn remote(&self) -> A {
+        self.packet.network.ends(self.direction).1
+    }
+
+    /// Local port of TCP and UDP.
+    #[inline(always)]
+    pub fn local_port(&self) -> u16 {
+        self.packet.transport.ports(self.direction).0
+    }
+
+    /// Remote port of TCP and UDP.
+    #[inline(always)]
+    pub fn remote_port(&self) -> u16 {
+        self.packet.transport.ports(self.direction).1
+    }
+}
+
 /// A packet as the stages see it. It lies in a per-CPU map: a program's stack is 512 bytes, and with IPv6 addresses
 /// and flow keys this would take most of them.
 #[repr(C)]
@@ -66,14 +92,6 @@ pub struct Packet<A: Tables> {
     pub network: Network<A>,
     /// Transport header.
     pub transport: Transport,
-    /// The interface's end: destination inward, source outward.
-    pub local: A,
-    /// The far end.
-    pub remote: A,
-    /// Local port of TCP and UDP.
-    pub local_port: u16,
-    /// Remote port of TCP and UDP.
-    pub remote_port: u16,
     /// VLANs that its flow is in; none unless the interface is VLAN-aware.
     pub vlans: Vlans,
     /// What it is to the flow table.
@@ -157,24 +175,24 @@ fn ip<A: Tables, C: Cursor>(
     // Every segment of a super-packet has the headers anew.
     let headers = network.transport as u64 + u64::from(transport.length);
     *bytes += (u64::from(frame.segments) - 1) * (headers + u64::from(frame.tags) * 4);
-    let (local, remote, local_port, remote_port) = match frame.direction {
-        Direction::Ingress => {
-            (network.destination, network.source, transport.destination_port, transport.source_port)
-        }
-        Direction::Egress => {
-            (network.source, network.destination, transport.source_port, transport.destination_port)
-        }
-    };
+    // In registers, before anything is written. Those of two IPv6 addresses would take more stack than there is.
+    let is_in_registers = A::INDEX == 0;
+    if is_in_registers && untracked::passes_at_sight(config, policy, frame.direction, &network, &transport) {
+        return Ok(Pass::Untracked);
+    }
     let packet = A::scratch().ok_or(Drop::NoPolicy)?;
     packet.network = network;
     packet.transport = transport;
-    packet.local = local;
-    packet.remote = remote;
-    packet.local_port = local_port;
-    packet.remote_port = remote_port;
     packet.vlans = link.vlans;
     packet.packets = u64::from(frame.segments);
     packet.bytes = *bytes;
+    if !is_in_registers {
+        cursor::forget_registers();
+        let (network, transport) = (&packet.network, &packet.transport);
+        if untracked::passes_at_sight(config, policy, frame.direction, network, transport) {
+            return Ok(Pass::Untracked);
+        }
+    }
     let mut scene = Scene { config, generation, policy, direction: frame.direction, packet };
     flows::read_quote(&mut scene, frame.cursor);
     source::check(&scene, frame.cursor)?;

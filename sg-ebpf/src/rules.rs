@@ -17,8 +17,8 @@ fn point<A: Tables>(scene: &Scene<A>) -> u16 {
         return u16::from(scene.packet.transport.kind) << 8 | u16::from(scene.packet.transport.code);
     }
     match scene.direction {
-        Direction::Ingress => scene.packet.local_port,
-        Direction::Egress => scene.packet.remote_port,
+        Direction::Ingress => scene.local_port(),
+        Direction::Egress => scene.remote_port(),
     }
 }
 
@@ -32,10 +32,10 @@ pub fn admit<A: Tables>(scene: &Scene<A>) -> bool {
     };
     let mut number = None;
     if lookup.holds & HAS_ADDRESSES != 0 {
-        number = A::class_of_address(lookup.table, scene.packet.remote);
+        number = A::class_of_address(lookup.table, scene.remote());
     }
     if number.is_none() && lookup.holds & HAS_PREFIXES != 0 {
-        number = A::class_of_prefix(lookup.table, scene.packet.remote);
+        number = A::class_of_prefix(lookup.table, scene.remote());
     }
     let number = number.unwrap_or(lookup.world);
     if number == CLASS_NONE {

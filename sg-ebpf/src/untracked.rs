@@ -2,12 +2,19 @@
 //! be (P-3).
 
 use crate::{
+    config::Config,
     flows::{self, Entry, Part},
     maps::{self, Tables},
     pipeline::Scene,
-    rules,
+    rules, source,
 };
-use sg_common::{Direction, mark, policy::hint_bit, track::Clock, wire::protocol};
+use sg_common::{
+    Direction, mark,
+    packet::{Fragment, Network, Transport},
+    policy::{OBSERVES, Policy, hint_bit},
+    track::Clock,
+    wire::{protocol, tcp_flag},
+};
 
 /// Which of the two cases of P-2 the packet's ports fall under.
 #[derive(Clone, Copy)]
@@ -35,10 +42,38 @@ impl Open {
     }
 }
 
+/// Whether the packet is TCP that passes untracked, by what its headers and the policy's row say alone: the stages would
+/// come to the same verdict, but the most frequent packets of a server that is open to the world need not go through
+/// them. False says nothing.
+#[inline(always)]
+pub fn passes_at_sight<A: Tables>(
+    config: Config,
+    policy: &Policy,
+    direction: Direction,
+    network: &Network<A>,
+    segment: &Transport,
+) -> bool {
+    if network.protocol != protocol::TCP
+        || network.fragment != Fragment::Whole
+        || policy.flags & OBSERVES != 0
+        || !source::is_honest_at_sight(config, policy, direction, network)
+    {
+        return false;
+    }
+    let (local_port, remote_port) = segment.ports(direction);
+    let open = Open {
+        inward: rules::holds(policy.open_in[A::INDEX][0], local_port),
+        outward: rules::holds(policy.open_out[A::INDEX][0], remote_port),
+    };
+    let is_syn = segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
+    let passes = if is_syn { open.covers(direction) } else { open.any() };
+    passes && !may_own(config.slot, false, open, local_port, remote_port)
+}
+
 /// Asks the precomputed port sets: neither a hash nor a trie.
 #[inline(always)]
 pub fn open_ports<A: Tables>(scene: &Scene<A>) -> Open {
-    open(scene, scene.packet.network.protocol, scene.packet.local_port, scene.packet.remote_port)
+    open(scene, scene.packet.network.protocol, scene.local_port(), scene.remote_port())
 }
 
 /// The same for a tuple that an ICMP error quotes.
@@ -57,9 +92,14 @@ pub fn open<A: Tables>(scene: &Scene<A>, protocol: u8, local_port: u16, remote_p
 /// look into the flow table for every port that no such flow has ever had.
 #[inline(always)]
 pub fn may_be_owned<A: Tables>(scene: &Scene<A>, open: Open) -> bool {
-    let (slot, udp) = (scene.config.slot, scene.packet.network.protocol == protocol::UDP);
-    (!open.outward && maps::hint(hint_bit(slot, udp, false, scene.packet.local_port)))
-        || (!open.inward && maps::hint(hint_bit(slot, udp, true, scene.packet.remote_port)))
+    let udp = scene.packet.network.protocol == protocol::UDP;
+    may_own(scene.config.slot, udp, open, scene.local_port(), scene.remote_port())
+}
+
+#[inline(always)]
+fn may_own(slot: u32, udp: bool, open: Open, local_port: u16, remote_port: u16) -> bool {
+    (!open.outward && maps::hint(hint_bit(slot, udp, false, local_port)))
+        || (!open.inward && maps::hint(hint_bit(slot, udp, true, remote_port)))
 }
 
 /// The entry, if its flow started where P-2 does not cover it. One that P-2 covers is void (P-3a) and goes; of UDP
@@ -107,9 +147,9 @@ pub fn answers_marked<A: Tables>(scene: &Scene<A>, clock: &Clock) -> bool {
 #[inline(always)]
 fn place<A: Tables>(scene: &Scene<A>, clock: &Clock) -> (mark::Place, u64) {
     let packet = &scene.packet;
-    let addresses = A::hash(packet.local, packet.remote);
+    let addresses = A::hash(scene.local(), scene.remote());
     let (slot, vlans) = (scene.config.slot, packet.vlans);
-    let place = mark::tuple_place(addresses, slot, vlans, packet.local_port, packet.remote_port);
+    let place = mark::tuple_place(addresses, slot, vlans, scene.local_port(), scene.remote_port());
     (place, mark::period(clock.now, clock.hz))
 }
 

@@ -61,8 +61,8 @@ unsafe fn read(program: BorrowedFd<'_>, info: &mut Info) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Bytes of stack that the program takes at most: its own frame and the deepest of the functions that it calls, each
-/// rounded up as the verifier does. (No function of ours calls another.)
+/// Bytes of stack that the program takes at most: its own frame and those of the functions below it, each rounded up as
+/// the verifier does.
 ///
 /// # Errors
 /// Where the kernel does not show its instructions.
@@ -85,15 +85,46 @@ pub fn stack(program: BorrowedFd<'_>) -> io::Result<u32> {
     // struct bpf_func_info begins with the number of the function's first instruction.
     let starts: Vec<usize> = functions
         .chunks_exact(sizes.function_bytes as usize)
-        .filter_map(|function| Some(u32::from_ne_bytes(*function.first_chunk()?) as usize * INSTRUCTION))
+        .filter_map(|function| Some(u32::from_ne_bytes(*function.first_chunk()?) as usize))
         .collect();
-    let ends = starts.iter().skip(1).copied().chain([instructions.len()]);
-    let mut frames = starts.iter().zip(ends).map(|(&start, end)| frame(&instructions[start..end]));
-    Ok(frames.next().unwrap_or(0) + frames.max().unwrap_or(0))
+    let instructions = instructions.as_chunks::<INSTRUCTION>().0;
+    Ok(if starts.is_empty() { frame(instructions) } else { depth(instructions, &starts, 0) })
 }
 
-/// The deepest byte below the frame pointer that a function's instructions reach, rounded up to 32.
-fn frame(instructions: &[u8]) -> u32 {
+/// The frame of a function and of the deepest that it calls, or has called by a helper. (The verifier lets no function
+/// call itself, through others either.)
+fn depth(instructions: &[[u8; INSTRUCTION]], starts: &[usize], function: usize) -> u32 {
+    const CALL: u8 = 0x85;
+    const CALL_OF_OURS: u8 = 1;
+    const LOAD_CONSTANT: u8 = 0x18;
+    const FUNCTION: u8 = 4;
+    let start = starts[function];
+    let end = starts.get(function + 1).copied().unwrap_or(instructions.len());
+    let called = instructions[start..end].iter().zip(start..).filter_map(|(instruction, at)| {
+        let constant = constant(instruction);
+        match (instruction[0], instruction[1] >> 4) {
+            // The kernel shows a call with the function's number, and an address by the distance to it.
+            (CALL, CALL_OF_OURS) => usize::try_from(constant).ok(),
+            (LOAD_CONSTANT, FUNCTION) => {
+                let target = at.checked_add_signed(constant as isize + 1)?;
+                starts.iter().position(|start| *start == target)
+            }
+            _ => None,
+        }
+    });
+    let deepest =
+        called.filter(|it| *it < starts.len()).map(|it| depth(instructions, starts, it)).max().unwrap_or(0);
+    frame(&instructions[start..end]) + deepest
+}
+
+fn constant(instruction: &[u8; INSTRUCTION]) -> i32 {
+    let [.., a, b, c, d] = *instruction;
+    i32::from_ne_bytes([a, b, c, d])
+}
+
+/// The deepest byte below the frame pointer that a function's instructions reach, rounded up to 32; one that reaches none
+/// counts as 32.
+fn frame(instructions: &[[u8; INSTRUCTION]]) -> u32 {
     /// Register 10: the frame pointer, which nothing can change.
     const FRAME: usize = 10;
     const MOVE: u8 = 0xbf;
@@ -102,11 +133,11 @@ fn frame(instructions: &[u8]) -> u32 {
     let mut at = [None; 16];
     at[FRAME] = Some(0i32);
     let mut deepest = 0;
-    for instruction in instructions.as_chunks::<INSTRUCTION>().0 {
+    for instruction in instructions {
         let (code, registers) = (instruction[0], instruction[1]);
         let (to, from) = (usize::from(registers & 15), usize::from(registers >> 4));
         let offset = i32::from(i16::from_ne_bytes([instruction[2], instruction[3]]));
-        let constant = i32::from_ne_bytes([instruction[4], instruction[5], instruction[6], instruction[7]]);
+        let constant = constant(instruction);
         // Classes of instructions: loads (0, 1), stores (2, 3), arithmetic (4, 7), jumps (5, 6).
         let touched = match code & 7 {
             1 => at[from].map(|base| base + offset),
@@ -122,7 +153,7 @@ fn frame(instructions: &[u8]) -> u32 {
         let made = if code == ADD_CONSTANT { at[to] } else { None };
         deepest = deepest.max(-touched.unwrap_or(0)).max(-made.unwrap_or(0));
     }
-    (deepest as u32).next_multiple_of(32)
+    (deepest.max(1) as u32).next_multiple_of(32)
 }
 
 #[cfg(test)]
@@ -130,23 +161,30 @@ mod tests {
     use super::*;
 
     /// code, destination and source, offset, constant.
-    fn assemble(code: &[(u8, u8, i16, i32)]) -> Vec<u8> {
+    fn assemble(code: &[(u8, u8, i16, i32)]) -> Vec<[u8; INSTRUCTION]> {
         let bytes = |&(code, registers, offset, constant): &(u8, u8, i16, i32)| {
-            let mut bytes = vec![code, registers];
-            bytes.extend(offset.to_ne_bytes());
-            bytes.extend(constant.to_ne_bytes());
-            bytes
+            let ([e, f], [a, b, c, d]) = (offset.to_ne_bytes(), constant.to_ne_bytes());
+            [code, registers, e, f, a, b, c, d]
         };
-        code.iter().flat_map(bytes).collect()
+        code.iter().map(bytes).collect()
     }
 
     #[test]
     fn a_frame_is_as_deep_as_its_deepest_access() {
-        assert_eq!(frame(&assemble(&[(0xb7, 0, 0, 0), (0x95, 0, 0, 0)])), 0, "no stack at all");
+        assert_eq!(frame(&assemble(&[(0xb7, 0, 0, 0), (0x95, 0, 0, 0)])), 32, "no stack at all");
         assert_eq!(frame(&assemble(&[(0x7b, 0x1a, -40, 0)])), 64, "a store");
         let by_address = [(0xbf, 0xa2, 0, 0), (0x07, 2, 0, -100), (0x85, 0, 0, 1)];
         assert_eq!(frame(&assemble(&by_address)), 128, "an address that is handed to a helper");
         let forgotten = [(0xbf, 0xa2, 0, 0), (0xb7, 2, 0, 7), (0x07, 2, 0, -100)];
-        assert_eq!(frame(&assemble(&forgotten)), 0, "a register that holds something else by now");
+        assert_eq!(frame(&assemble(&forgotten)), 32, "a register that holds something else by now");
+    }
+
+    #[test]
+    fn frames_below_one_another_add_up() {
+        let (exit, store) = ((0x95, 0, 0, 0), (0x7b, 0x1a, -40, 0));
+        // Calls number 1, which hands the address of number 2 to a helper.
+        let code = [(0x85, 0x10, 1, 1), exit, (0x18, 0x41, 0, 3), (0, 0, 0, 0), store, exit, store, exit];
+        assert_eq!(depth(&assemble(&code), &[0, 2, 6], 0), 32 + 64 + 64);
+        assert_eq!(depth(&assemble(&code), &[0, 2, 6], 2), 64);
     }
 }
