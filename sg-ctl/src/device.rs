@@ -2,18 +2,22 @@
 
 use crate::{
     error::{Refusal, Result},
-    netns,
+    kernel::sys,
+    netlink, netns,
 };
 use anyhow::Context;
 use futures_util::StreamExt;
 use netlink_packet_route::{
+    RouteNetlinkMessage,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
-    link::{LinkAttribute, LinkExtentMask, LinkInfo, LinkLayerType, LinkMessage, LinkXdp},
+    link::{LinkAttribute, LinkInfo, LinkLayerType, LinkXdp},
 };
+use netlink_sys::protocols::NETLINK_ROUTE;
 use rtnetlink::Handle;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    os::fd::AsFd as _,
 };
 
 /// A network device as it is now.
@@ -80,51 +84,41 @@ fn listing(netns: Option<&str>) -> String {
     }
 }
 
-/// Those devices of a namespace that there are, by their names.
+/// What a refreshment of members asks of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// The kernel's index.
+    pub ifindex: u32,
+    /// As [`Device::addresses`].
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Those devices of a namespace that there are, by their names. One question to the kernel for the addresses of all, and
+/// one small one for each name.
 ///
 /// # Errors
 /// Where the kernel cannot be asked.
-pub fn find_all(netns: Option<&str>, names: &[&str]) -> Result<BTreeMap<String, Device>> {
-    /// Up to here, to ask for each costs less than to be told of all.
-    const FEW: usize = 8;
+pub fn present<'a>(netns: Option<&str>, names: &[&'a str]) -> Result<BTreeMap<&'a str, Present>> {
     netns::within(netns, || {
-        in_runtime(async |handle| {
-            if names.len() > FEW {
-                return list(&handle).await;
+        let mut addresses = BTreeMap::<u32, BTreeSet<IpAddr>>::new();
+        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let socket = netlink::dump(NETLINK_ROUTE, question, |answer| {
+            if let RouteNetlinkMessage::NewAddress(message) = answer
+                && let Some(Address { own, is_members: true }) = read_address(&message)
+            {
+                addresses.entry(message.header.index).or_default().insert(own);
             }
-            let mut found = BTreeMap::new();
-            for name in names {
-                if let Some(device) = look(&handle, name).await? {
-                    found.insert((*name).to_owned(), device);
-                }
-            }
-            Ok(found)
-        })
-    })
-}
-
-/// All devices of the namespace, by their names.
-async fn list(handle: &Handle) -> Result<BTreeMap<String, Device>> {
-    let mut request = handle.link().get();
-    // Counters are most of what the kernel would tell of a link.
-    request.message_mut().attributes.push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
-    let mut links = request.execute();
-    let mut names = BTreeMap::new();
-    let mut devices = BTreeMap::new();
-    while let Some(link) = links.next().await {
-        let (name, device) = read_link(link.context("cannot ask the kernel for its devices")?);
-        names.insert(device.ifindex, name);
-        devices.insert(device.ifindex, device);
-    }
-    let mut addresses = handle.address().get().execute();
-    while let Some(answer) = addresses.next().await {
-        let message = answer.context("cannot ask the kernel for its devices' addresses")?;
-        if let Some(device) = devices.get_mut(&message.header.index) {
-            add_address(device, message);
+        });
+        let socket = socket.context("cannot ask the kernel for the addresses of devices")?;
+        let mut found = BTreeMap::new();
+        for name in names {
+            let index = sys::ifindex(socket.as_fd(), name).context("cannot ask the kernel for a device")?;
+            let Some(ifindex) = index else { continue };
+            let addresses = addresses.remove(&ifindex).into_iter().flatten().collect();
+            found.insert(*name, Present { ifindex, addresses });
         }
-    }
-    let named = |device: Device| Some((names.remove(&device.ifindex)?, device));
-    Ok(devices.into_values().filter_map(named).collect())
+        Ok(found)
+    })
 }
 
 /// Runs one conversation with the kernel.
@@ -155,14 +149,6 @@ async fn look(handle: &Handle, name: &str) -> Result<Option<Device>> {
         }
         Some(Err(error)) => return Err(error).context("cannot ask the kernel for the device"),
     };
-    let (_, mut device) = read_link(link);
-    read_addresses(handle, &mut device).await?;
-    Ok(Some(device))
-}
-
-/// What the kernel tells of a link: its name, and the device without its addresses.
-fn read_link(link: LinkMessage) -> (String, Device) {
-    let mut name = String::new();
     let mut device = Device {
         ifindex: link.header.index,
         mac: [0; 6],
@@ -174,7 +160,6 @@ fn read_link(link: LinkMessage) -> (String, Device) {
     };
     for attribute in link.attributes {
         match attribute {
-            LinkAttribute::IfName(of) => name = of,
             LinkAttribute::Address(bytes) => {
                 if let Ok(mac) = <[u8; 6]>::try_from(bytes.as_slice()) {
                     device.mac = mac;
@@ -195,7 +180,8 @@ fn read_link(link: LinkMessage) -> (String, Device) {
             _ => {}
         }
     }
-    (name, device)
+    read_addresses(handle, &mut device).await?;
+    Ok(Some(device))
 }
 
 fn layer(kind: LinkLayerType) -> Layer {
@@ -212,35 +198,43 @@ async fn read_addresses(handle: &Handle, device: &mut Device) -> Result<()> {
     let mut answers = handle.address().get().set_link_index_filter(device.ifindex).execute();
     while let Some(answer) = answers.next().await {
         let message = answer.context("cannot ask the kernel for the device's addresses")?;
-        if message.header.index == device.ifindex {
-            add_address(device, message);
+        if message.header.index != device.ifindex {
+            continue;
+        }
+        let Some(address) = read_address(&message) else { continue };
+        device.all_addresses.insert(address.own);
+        if address.is_members {
+            device.addresses.insert(address.own);
         }
     }
     Ok(())
 }
 
-/// Adds an address to those of its device. Members' are the global ones, without those that are not in use yet or must
-/// not be used.
-fn add_address(device: &mut Device, message: AddressMessage) {
+/// An address of a device.
+struct Address {
+    own: IpAddr,
+    /// Whether members have it: it is global, in use already, and may be used.
+    is_members: bool,
+}
+
+fn read_address(message: &AddressMessage) -> Option<Address> {
     let unusable = AddressFlags::Tentative | AddressFlags::Dadfailed;
     let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
     let (mut local, mut address) = (None, None);
-    for attribute in message.attributes {
+    for attribute in &message.attributes {
         match attribute {
-            AddressAttribute::Flags(all) => flags = all,
-            AddressAttribute::Local(ip) => local = Some(ip),
-            AddressAttribute::Address(ip) => address = Some(ip),
+            AddressAttribute::Flags(all) => flags = *all,
+            AddressAttribute::Local(ip) => local = Some(*ip),
+            AddressAttribute::Address(ip) => address = Some(*ip),
             _ => {}
         }
     }
     // On point-to-point devices `Address` is the far end.
-    let Some(own) = local.or(address) else { return };
-    device.all_addresses.insert(own);
+    let own = local.or(address)?;
     // Link-local IPv4 has global scope where nobody said otherwise, and is never a member's (P-17).
     let is_link_local = matches!(own, IpAddr::V4(v4) if v4.is_link_local());
-    if message.header.scope == AddressScope::Universe && !flags.intersects(unusable) && !is_link_local {
-        device.addresses.insert(own);
-    }
+    let is_global = message.header.scope == AddressScope::Universe;
+    Some(Address { own, is_members: is_global && !flags.intersects(unusable) && !is_link_local })
 }
 
 #[cfg(test)]

@@ -70,11 +70,15 @@ pub fn inode(netns: Option<&str>) -> Option<u64> {
     metadata.ok().map(|metadata| metadata.ino())
 }
 
-/// Runs `work` inside the namespace, on a thread of its own. `None` is where the process was started.
+/// Runs `work` inside the namespace: on a thread of its own, unless that is where it is. `None` is where the process was
+/// started.
 ///
 /// # Errors
 /// As for [`enter`], and what `work` returns.
 pub fn within<T: Send>(netns: Option<&str>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    if netns.is_none() && ORIGIN.get().is_none() {
+        return work();
+    }
     std::thread::scope(|scope| {
         let inside = scope.spawn(|| {
             match (netns, ORIGIN.get()) {

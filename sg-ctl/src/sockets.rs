@@ -1,8 +1,9 @@
 //! The kernel's table of TCP sockets, by sock_diag(7).
 
-use crate::error::{Refusal, Result};
-use anyhow::{Context, ensure};
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use crate::{
+    error::{Refusal, Result},
+    netlink,
+};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{
@@ -11,12 +12,9 @@ use netlink_packet_sock_diag::{
     },
     inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags},
 };
-use netlink_sys::{Socket, SocketAddr as NetlinkAddress, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use sg_common::flow::flag;
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
 /// The sockets of one network namespace.
 #[derive(Clone, Debug, Default)]
@@ -104,38 +102,6 @@ impl Sockets {
 
 /// Calls `visit` with every socket of a family that listens or is open.
 fn dump(family: u8, mut visit: impl FnMut(&InetResponseHeader)) -> Result<()> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG).context("cannot open a netlink socket")?;
-    socket.bind_auto().context("cannot bind a netlink socket")?;
-    socket.connect(&NetlinkAddress::new(0, 0)).context("cannot connect a netlink socket")?;
-    socket.send(&question(family), 0).context("cannot send the question")?;
-    loop {
-        let (datagram, _) = socket.recv_from_full().context("cannot receive the answer")?;
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .context("the answer cannot be understood")?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    visit(&response.header);
-                }
-                NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(io::Error::from_raw_os_error(-done.code).into());
-                }
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io().into()),
-                _ => {}
-            }
-            let length = message.header.length as usize;
-            ensure!(length > 0, "the answer holds an empty message");
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-    }
-}
-
-/// The request for a dump, as bytes.
-fn question(family: u8) -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
     let request = InetRequest {
         family,
         protocol: IPPROTO_TCP,
@@ -150,11 +116,12 @@ fn question(family: u8) -> Vec<u8> {
             | StateFlags::CLOSING,
         socket_id: if family == AF_INET { SocketId::new_v4() } else { SocketId::new_v6() },
     };
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-    message.finalize();
-    let mut bytes = vec![0; message.buffer_len()];
-    message.serialize(&mut bytes);
-    bytes
+    netlink::dump(NETLINK_SOCK_DIAG, SockDiagMessage::InetRequest(request), |answer| {
+        if let SockDiagMessage::InetResponse(response) = answer {
+            visit(&response.header);
+        }
+    })
+    .map(drop)
 }
 
 #[cfg(test)]

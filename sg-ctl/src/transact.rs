@@ -8,7 +8,7 @@
 use crate::{
     compile::{Image, compile, lost, still_lost},
     context::Context,
-    device::{self, Device},
+    device::{self, Present},
     error::{Refusal, Result},
     kernel::{BpfMap, Host, links},
     model::{EniId, Interface, InterfaceTerm, Lost, Side, State},
@@ -17,7 +17,10 @@ use crate::{
     time::now,
 };
 use sg_common::policy::{STATE_REVISION, STATE_STORE};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What a change came to.
 pub struct Changed<T> {
@@ -85,8 +88,10 @@ impl Enforced {
     pub fn open(ctx: &Context, snapshot: &Snapshot) -> Result<Option<Self>> {
         let Some(host) = Host::open(&ctx.bpffs)? else { return Ok(None) };
         claim(&host, snapshot.store_id)?;
-        links::reap(&host, |eni| is_known(&snapshot.state, eni))?;
-        if snapshot.state.interfaces.none_attached() {
+        // Their ids alone: nothing else of most of them is needed.
+        let known = BTreeSet::from_iter(snapshot.state.interfaces.keys_having(&InterfaceTerm::Attached));
+        links::reap(&host, |eni| eni.parse().is_ok_and(|id| known.contains(&id)))?;
+        if known.is_empty() {
             host.remove()?;
             return Ok(None);
         }
@@ -245,7 +250,7 @@ fn refresh_addresses(state: &mut State) {
     for (eni, how) in state.attached().filter(|(_, how)| how.side == Side::Host) {
         by_namespace.entry((eni.netns.as_deref(), how.namespace)).or_default().push(eni);
     }
-    let found = by_namespace.into_iter().flat_map(|((netns, inode), members)| present(netns, inode, members));
+    let found = by_namespace.into_iter().flat_map(|((netns, inode), members)| moved(netns, inode, members));
     for (id, addresses) in found.collect::<Vec<_>>() {
         if let Some(eni) = state.interfaces.get_mut(&id) {
             eni.addresses = addresses;
@@ -254,7 +259,7 @@ fn refresh_addresses(state: &mut State) {
 }
 
 /// The interfaces, attached in one namespace, that have other addresses than the state says, and these.
-fn present(netns: Option<&str>, inode: u64, members: Vec<&Interface>) -> Vec<(EniId, Vec<IpAddr>)> {
+fn moved(netns: Option<&str>, inode: u64, members: Vec<&Interface>) -> Vec<(EniId, Vec<IpAddr>)> {
     let devices = match netns::inode(netns) {
         Some(namespace) if namespace == inode => find(netns, &members),
         // Another namespace goes by that name or path now, with a device that may have the same name and index.
@@ -271,17 +276,17 @@ fn present(netns: Option<&str>, inode: u64, members: Vec<&Interface>) -> Vec<(En
     let Some(devices) = devices else { return Vec::new() };
     let others = members.into_iter().filter_map(|eni| {
         let index = eni.attachment.as_ref()?.ifindex;
-        let device = devices.get(&eni.name).filter(|device| device.ifindex == index);
-        let addresses = device.map_or_else(Vec::new, |device| device.addresses.iter().copied().collect());
+        let device = devices.get(eni.name.as_str()).filter(|device| device.ifindex == index);
+        let addresses = device.map_or_else(Vec::new, |device| device.addresses.clone());
         (addresses != eni.addresses).then_some((eni.id, addresses))
     });
     others.collect()
 }
 
 /// The devices of these interfaces, by name; `None` where the kernel does not tell.
-fn find(netns: Option<&str>, members: &[&Interface]) -> Option<BTreeMap<String, Device>> {
+fn find<'a>(netns: Option<&str>, members: &[&'a Interface]) -> Option<BTreeMap<&'a str, Present>> {
     let names: Vec<&str> = members.iter().map(|eni| eni.name.as_str()).collect();
-    let found = device::find_all(netns, &names);
+    let found = device::present(netns, &names);
     let warn = |error: &anyhow::Error| {
         log::warn!("the addresses of {} may be out of date: {error:#}", names.join(", "));
     };

@@ -1,5 +1,5 @@
 //! The few bpf(2) commands that are called directly, each behind a safe function: maps with whole batches, test runs,
-//! and what the kernel says of a link. (aya keeps the file descriptors of its typed maps to itself and has no batches.)
+//! and what the kernel says of a link; and the one question to a device that netlink answers at length. (aya keeps the file descriptors of its typed maps to itself and has no batches.)
 //!
 //! Layouts follow `union bpf_attr` of the kernel's `include/uapi/linux/bpf.h`.
 #![expect(unsafe_code, reason = "the system call itself")]
@@ -365,6 +365,36 @@ fn wait_by_map_of_maps() -> io::Result<()> {
     let outer = unsafe { bpf(MAP_CREATE, &mut attr) }.map(own)?;
     map_update(outer.as_fd(), &0u32.to_ne_bytes(), &inner.as_raw_fd().to_ne_bytes())
 }
+
+/// `struct ifreq`, as SIOCGIFINDEX fills it.
+#[repr(C)]
+struct InterfaceRequest {
+    name: [u8; libc::IFNAMSIZ],
+    index: i32,
+    rest: [u8; 20],
+}
+
+/// The kernel's index of the device of that name, in the namespace of a socket of whatever kind; `None` where there is
+/// none.
+pub fn ifindex(socket: BorrowedFd<'_>, name: &str) -> io::Result<Option<u32>> {
+    let mut request = InterfaceRequest { name: [0; libc::IFNAMSIZ], index: 0, rest: [0; 20] };
+    // Longer names are none that a device can have; the last byte stays zero.
+    if name.is_empty() || name.len() >= libc::IFNAMSIZ || name.contains('\0') {
+        return Ok(None);
+    }
+    request.name[..name.len()].copy_from_slice(name.as_bytes());
+    // SAFETY: the kernel reads and writes one `struct ifreq` of 40 bytes, which `request` is.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFINDEX, &raw mut request) };
+    match result {
+        0.. => Ok(u32::try_from(request.index).ok()),
+        _ => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            error => Err(error),
+        },
+    }
+}
+
+const _: () = assert!(size_of::<InterfaceRequest>() == size_of::<libc::ifreq>());
 
 #[cfg(test)]
 mod tests {

@@ -96,12 +96,6 @@ impl Objects<EniId, Interface> {
     pub fn attached(&self) -> impl Iterator<Item = &Interface> + Clone {
         self.having(&InterfaceTerm::Attached)
     }
-
-    /// Whether this host enforces none.
-    #[must_use]
-    pub fn none_attached(&self) -> bool {
-        self.count_having(&InterfaceTerm::Attached) == 0
-    }
 }
 
 /// Addresses that an interface had and has no more.

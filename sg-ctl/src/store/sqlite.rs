@@ -285,5 +285,8 @@ pub fn explain(path: &Path, error: anyhow::Error) -> anyhow::Error {
 }
 
 #[cfg(test)]
+#[path = "lazy_tests.rs"]
+mod lazy_tests;
+#[cfg(test)]
 #[path = "sqlite_tests.rs"]
 mod tests;

@@ -18,13 +18,13 @@ use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt as _, sync::Arc};
 use tempfile::TempDir;
 
 /// A store in a directory of its own, which does not exist yet.
-fn store() -> (SqliteStore, TempDir) {
+pub fn store() -> (SqliteStore, TempDir) {
     let dir = tempfile::tempdir().unwrap();
     (SqliteStore::new(dir.path().join("lib/sg/state.db")), dir)
 }
 
 /// One command: a transaction that changes the state so.
-fn command(store: &SqliteStore, change: impl FnOnce(&mut State)) -> u64 {
+pub fn command(store: &SqliteStore, change: impl FnOnce(&mut State)) -> u64 {
     let transaction = store.begin().unwrap();
     let mut state = transaction.snapshot().state.clone();
     ops::ensure_default_vpc(&mut state);
@@ -60,7 +60,7 @@ fn populate(state: &mut State) {
 }
 
 /// A list of that many entries, and one that went in its second version.
-fn list(state: &mut State, entries: u32) -> PrefixListId {
+pub fn list(state: &mut State, entries: u32) -> PrefixListId {
     let cidr = |n: u32| IpNet::from(Ipv4Net::new(Ipv4Addr::from(n << 8), 24).unwrap());
     let mut all: Entries = (0..entries)
         .map(|n| (EntryKey { cidr: cidr(n), since: 1 }, Span { until: None, description: Some("x".into()) }))
@@ -82,7 +82,7 @@ fn list(state: &mut State, entries: u32) -> PrefixListId {
     id
 }
 
-fn raw(store: &SqliteStore) -> Connection {
+pub fn raw(store: &SqliteStore) -> Connection {
     Connection::open(&store.path).unwrap()
 }
 
@@ -356,7 +356,7 @@ fn a_store_of_the_second_version_is_read_and_brought_up_to_date() {
 }
 
 /// Whether what is found by terms is the same in both.
-fn agrees(read: &State, expected: &State) {
+pub fn agrees(read: &State, expected: &State) {
     fn same<K: Key, V: Object>(read: &Objects<K, V>, expected: &Objects<K, V>) {
         for term in expected.values().flat_map(Object::terms) {
             assert_eq!(read.keys_having(&term), expected.keys_having(&term), "{term}");
