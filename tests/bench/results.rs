@@ -103,6 +103,7 @@ pub fn figure(value: f64) -> String {
     if size < 999.5 {
         let decimals = match size {
             _ if is_whole => 0,
+            ..0.0995 => 4,
             ..9.995 => 2,
             9.995..99.95 => 1,
             _ => 0,
@@ -324,8 +325,8 @@ mod tests {
 
     #[test]
     fn figures_have_the_digits_that_count() {
-        let shown = [0.0, 0.875, 7.0, 12.345, 99.97, 640.4, 1_234.5, 1_048_576.0].map(figure);
-        assert_eq!(shown, ["0", "0.88", "7", "12.3", "100", "640", "1,234", "1,048,576"]);
+        let shown = [0.0, 0.00331, 0.875, 7.0, 12.345, 99.97, 640.4, 1_234.5, 1_048_576.0].map(figure);
+        assert_eq!(shown, ["0", "0.0033", "0.88", "7", "12.3", "100", "640", "1,234", "1,048,576"]);
     }
 
     #[test]

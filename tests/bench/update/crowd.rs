@@ -18,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Interfaces are attached for at most this long: each takes the verifier some hundred milliseconds.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// A host whose interfaces admit a group of registered members.
 pub struct Crowd {
     /// Goes first, so that nothing is attached when the namespace goes.
@@ -44,7 +47,7 @@ impl Crowd {
         }
         let start = Instant::now();
         let mut attached = 0;
-        while attached < interfaces && start.elapsed() < 2 * limit {
+        while attached < interfaces && start.elapsed() < PATIENCE {
             let line = format!("attach {} --adopt none --group web{}", link(attached), attached % groups);
             timed(&ctl, &line, limit).map_err(|error| format!("attach {attached}: {error}"))?;
             attached += 1;

@@ -38,7 +38,7 @@ const HOW: [&str; 9] = [
     "*members*: registered interfaces of a group that a rule names, made by one `sg-ctl apply` of a document. nftables: a hash set of as many addresses",
     "*whole lists*: `prefix-list import --replace` of as many other prefixes on the attached interface; nftables: `nft -f` that flushes the interval set and fills it again",
     "*replace*: two documents of 10,000 rules, 200 for each of 50 groups that 50 attached interfaces carry, none in common, put in force by turns by `sg-ctl apply --prune`; nftables: one file that flushes the table and has 50 chains of 200 rules, found by a verdict map on the interface's name, by `nft -f`",
-    "*crowd*: a host with 1,000 attached interfaces in 20 groups, which name a group of 100,000 registered members",
+    "*crowd*: a host with 1,000 attached interfaces (or as many as could be attached in ten minutes) in 20 groups, which name a group of 100,000 registered members",
     "*to enforced*: measured apart, since it takes a thread that watches on processor 1: the moment at which the word changes that names the live generation, since the start of the process, and since the last write to the store's files before it (the next generation is built before the store commits)",
     "*packets meanwhile*: while the commands of the first curve run, new UDP flows from addresses that the list holds all the while and from strangers, 500 a second each, counted by the sender and by the socket behind the filter. *Lost*: admitted and not arrived; *misjudged*: strangers that arrived",
     "a size that takes longer than the limit (180 s for a command), or that the build refuses, is reported with what it said. As many samples as fit into a few seconds, at least three where the limit allows",
