@@ -1,6 +1,7 @@
 //! A host with many interfaces and many members: what one rule and one member more cost there.
 
 use super::{
+    again,
     flip::{Live, part, watched},
     milliseconds,
     replace::{link, links},
@@ -111,7 +112,7 @@ pub fn table(run: &Run, effort: Effort, targets: &mut Vec<Target>) -> Table {
                 break;
             }
             let crowd = crowd.as_ref().map_err(Clone::clone);
-            took.push(crowd.clone().and_then(|crowd| timed(&crowd.ctl, &line(2 * n), effort.limit)));
+            again(&mut took, || timed(&crowd.clone()?.ctl, &line(2 * n), effort.limit));
             live.push(crowd.and_then(|crowd| watched(&crowd.ctl, &line(2 * n + 1), effort.limit)));
         }
         let since_start = milliseconds(&part(&live, |live| live.since_start));

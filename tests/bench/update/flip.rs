@@ -57,7 +57,8 @@ pub fn watched(ctl: &Ctl, line: &str, limit: Duration) -> Result<Live, String> {
             Some((Some(written), live)) => {
                 Ok(Live { since_start: live - start, since_commit: live - written })
             }
-            _ => Err("the watching thread did not get its processor in time".to_owned()),
+            Some((None, _)) => Err("the store's files were not seen to change".to_owned()),
+            None => Err("the watching thread did not get its processor in time".to_owned()),
         }
     })
 }

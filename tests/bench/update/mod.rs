@@ -61,6 +61,13 @@ pub fn measure(run: &Run) -> Section {
     section
 }
 
+/// One sample more, unless the one before took too long or was refused: so would this one.
+fn again(samples: &mut Vec<Took>, sample: impl FnOnce() -> Took) {
+    if samples.last().is_none_or(Result::is_ok) {
+        samples.push(sample());
+    }
+}
+
 /// A sample's milliseconds, or why there is none.
 fn milliseconds(samples: &[Took]) -> Cell {
     let took: Vec<f64> =
@@ -127,13 +134,15 @@ fn prefixes(run: &Run, sizes: &[u32], effort: Effort, section: &mut Section) {
             let address = Ipv4Addr::from(13 << 24 | n);
             if let Ok(host) = &host {
                 let ctl = host.ctl.as_ref().expect("ours has a command line");
-                took[0].push(timed(ctl, &format!("prefix-list add known {address}/32"), effort.limit));
+                again(&mut took[0], || {
+                    timed(ctl, &format!("prefix-list add known {address}/32"), effort.limit)
+                });
                 let rule =
                     format!("rule add bench ingress --protocol tcp --port {} --cidr {address}/32", 9_000 + n);
-                took[1].push(timed(ctl, &rule, effort.limit));
+                again(&mut took[1], || timed(ctl, &rule, effort.limit));
             }
             for (set, took) in sets.iter().zip(&mut took[2..]) {
-                took.push(set.as_ref().map_err(Clone::clone).and_then(|set| set.add(address, effort.limit)));
+                again(took, || set.as_ref().map_err(Clone::clone)?.add(address, effort.limit));
             }
         }
         let commands = took[0].len() + took[1].len();
@@ -224,9 +233,9 @@ fn members(run: &Run, sizes: &[u32], effort: Effort, section: &mut Section) {
             if n >= 3 && start.elapsed() > effort.budget {
                 break;
             }
-            took[0].push(host.as_ref().map_err(Clone::clone).and_then(|host| host.register(n, effort.limit)));
+            again(&mut took[0], || host.as_ref().map_err(Clone::clone)?.register(n, effort.limit));
             let address = Ipv4Addr::from(13 << 24 | n);
-            took[1].push(set.as_ref().map_err(Clone::clone).and_then(|set| set.add(address, effort.limit)));
+            again(&mut took[1], || set.as_ref().map_err(Clone::clone)?.add(address, effort.limit));
         }
         curve.add(OURS_MEMBER, x, milliseconds(&took[0]));
         curve.add(HASH, x, milliseconds(&took[1]));
