@@ -11,7 +11,7 @@ use crate::{
     device::{self, Present},
     error::{Refusal, Result},
     kernel::{BpfMap, Host, links},
-    model::{EniId, Interface, InterfaceTerm, Lost, Side, State},
+    model::{EniId, InterfaceTerm, Lost, Place, State},
     netns, ops,
     store::Snapshot,
     time::now,
@@ -246,22 +246,24 @@ pub(crate) fn prepare(state: &mut State) {
 /// Brings the addresses of attached interfaces in step with the kernel (P-17). Where the device is gone or is another by
 /// now, nobody is a member by its addresses any more: somebody else may have them.
 fn refresh_addresses(state: &mut State) {
-    let mut by_namespace = BTreeMap::<_, Vec<&Interface>>::new();
-    for (eni, how) in state.attached().filter(|(_, how)| how.side == Side::Host) {
-        by_namespace.entry((eni.netns.as_deref(), how.namespace)).or_default().push(eni);
+    let places = state.interfaces.places();
+    let mut by_namespace = BTreeMap::<_, Vec<&(EniId, Place)>>::new();
+    for known in &places {
+        by_namespace.entry((known.1.netns.as_deref(), known.1.namespace)).or_default().push(known);
     }
-    let found = by_namespace.into_iter().flat_map(|((netns, inode), members)| moved(netns, inode, members));
-    for (id, addresses) in found.collect::<Vec<_>>() {
-        if let Some(eni) = state.interfaces.get_mut(&id) {
-            eni.addresses = addresses;
+    for ((netns, inode), members) in by_namespace {
+        for (id, addresses) in moved(netns, inode, &members) {
+            if let Some(eni) = state.interfaces.get_mut(&id) {
+                eni.addresses = addresses;
+            }
         }
     }
 }
 
 /// The interfaces, attached in one namespace, that have other addresses than the state says, and these.
-fn moved(netns: Option<&str>, inode: u64, members: Vec<&Interface>) -> Vec<(EniId, Vec<IpAddr>)> {
+fn moved(netns: Option<&str>, inode: u64, members: &[&(EniId, Place)]) -> Vec<(EniId, Vec<IpAddr>)> {
     let devices = match netns::inode(netns) {
-        Some(namespace) if namespace == inode => find(netns, &members),
+        Some(namespace) if namespace == inode => find(netns, members),
         // Another namespace goes by that name or path now, with a device that may have the same name and index.
         Some(_) if netns.is_some() => Some(BTreeMap::new()),
         // It is gone, and its devices with it.
@@ -269,23 +271,22 @@ fn moved(netns: Option<&str>, inode: u64, members: Vec<&Interface>) -> Vec<(EniI
             Some(BTreeMap::new())
         }
         // One that cannot be looked at is asked for, for what is wrong with it.
-        None if netns.is_some() => find(netns, &members),
+        None if netns.is_some() => find(netns, members),
         // Called from another namespace: what has its name here is not it.
         _ => None,
     };
     let Some(devices) = devices else { return Vec::new() };
-    let others = members.into_iter().filter_map(|eni| {
-        let index = eni.attachment.as_ref()?.ifindex;
-        let device = devices.get(eni.name.as_str()).filter(|device| device.ifindex == index);
-        let addresses = device.map_or_else(Vec::new, |device| device.addresses.clone());
-        (addresses != eni.addresses).then_some((eni.id, addresses))
+    let others = members.iter().filter_map(|(id, place)| {
+        let device = devices.get(place.name.as_str()).filter(|device| device.ifindex == place.ifindex);
+        let addresses = device.map_or(&[][..], |device| &device.addresses);
+        (addresses != place.addresses).then(|| (*id, addresses.to_vec()))
     });
     others.collect()
 }
 
 /// The devices of these interfaces, by name; `None` where the kernel does not tell.
-fn find<'a>(netns: Option<&str>, members: &[&'a Interface]) -> Option<BTreeMap<&'a str, Present>> {
-    let names: Vec<&str> = members.iter().map(|eni| eni.name.as_str()).collect();
+fn find<'a>(netns: Option<&str>, members: &[&'a (EniId, Place)]) -> Option<BTreeMap<&'a str, Present>> {
+    let names: Vec<&str> = members.iter().map(|(_, place)| place.name.as_str()).collect();
     let found = device::present(netns, &names);
     let warn = |error: &anyhow::Error| {
         log::warn!("the addresses of {} may be out of date: {error:#}", names.join(", "));

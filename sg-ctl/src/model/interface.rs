@@ -1,6 +1,8 @@
 //! A network interface, how it is enforced, and its timeouts.
 
 use super::{EniId, GroupId, Object, Objects, Tags, VpcId};
+use crate::error::give_up;
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, net::IpAddr};
 
@@ -34,6 +36,24 @@ impl Interface {
     }
 }
 
+/// Where an attached interface is, and what it was seen with there: all that is needed to see whether that has changed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Place {
+    /// As [`Interface::netns`].
+    pub netns: Option<String>,
+    /// As [`Attachment::namespace`].
+    pub namespace: u64,
+    /// As [`Interface::name`].
+    pub name: String,
+    /// As [`Attachment::ifindex`].
+    pub ifindex: u32,
+    /// As [`Interface::addresses`].
+    pub addresses: Vec<IpAddr>,
+}
+
+/// The name of terms that hold a [`Place`].
+const AT: &str = "at";
+
 /// What interfaces are found by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InterfaceTerm {
@@ -45,6 +65,8 @@ pub enum InterfaceTerm {
     Named(String),
     /// They are enforced on this host.
     Attached,
+    /// Where they are attached, of those that are on the instance's side.
+    At(Place),
     /// They observed before they enforced, and it is not known yet that they enforce (P-22).
     Observing,
 }
@@ -56,6 +78,10 @@ impl fmt::Display for InterfaceTerm {
             Self::Has(address) => write!(f, "address={address}"),
             Self::Named(name) => write!(f, "name={name}"),
             Self::Attached => f.write_str("attached"),
+            Self::At(place) => {
+                let place = serde_json::to_string(place).map_err(|_| fmt::Error)?;
+                write!(f, "{AT}={place}")
+            }
             Self::Observing => f.write_str("observing"),
         }
     }
@@ -70,6 +96,15 @@ impl Object for Interface {
         terms.extend(self.addresses.iter().copied().map(InterfaceTerm::Has));
         if let Some(attachment) = &self.attachment {
             terms.insert(InterfaceTerm::Attached);
+            if attachment.side == Side::Host {
+                terms.insert(InterfaceTerm::At(Place {
+                    netns: self.netns.clone(),
+                    namespace: attachment.namespace,
+                    name: self.name.clone(),
+                    ifindex: attachment.ifindex,
+                    addresses: self.addresses.clone(),
+                }));
+            }
             terms.extend(attachment.observe_until.map(|_| InterfaceTerm::Observing));
         }
         terms.into_iter().collect()
@@ -90,6 +125,17 @@ impl Objects<EniId, Interface> {
     /// The interfaces of a name: one of each namespace at most, or one that is registered.
     pub fn named(&self, name: &str) -> impl Iterator<Item = &Interface> + Clone + use<'_> {
         self.having(&InterfaceTerm::Named(name.to_owned()))
+    }
+
+    /// The places of attached interfaces on whose side this machine is, without reading the interfaces.
+    #[must_use]
+    pub fn places(&self) -> Vec<(EniId, Place)> {
+        let read = |(id, text): (EniId, String)| {
+            let place =
+                serde_json::from_str(&text).with_context(|| format!("the place of {id} cannot be read"));
+            (id, place.unwrap_or_else(|error| give_up(error)))
+        };
+        self.terms_named(AT).into_iter().map(read).collect()
     }
 
     /// The interfaces that this host enforces.

@@ -16,7 +16,7 @@ pub use id::{
     RuleKind, VpcId, VpcKind,
 };
 pub use interface::{
-    Attachment, Interface, InterfaceTerm, Lost, Mode, Options, Side, TimeoutSettings, Timeouts,
+    Attachment, Interface, InterfaceTerm, Lost, Mode, Options, Place, Side, TimeoutSettings, Timeouts,
 };
 pub use objects::{Change, Key, NoTerm, Object, Objects, Source};
 pub use prefix_list::{

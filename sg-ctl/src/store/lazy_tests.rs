@@ -240,10 +240,14 @@ proptest! {
             assert_eq!(found(&read, cidr), found(&expected, cidr));
         }
         agrees(&read, &expected);
+        assert_eq!(read.interfaces.places(), expected.interfaces.places());
         assert_eq!(read, expected);
         transaction.commit(&read).unwrap();
         let again = store.read().unwrap().state;
         agrees(&again, &expected);
+        let attached = expected.attached().map(|(eni, how)| (eni.id, how.ifindex, eni.addresses.clone()));
+        let places = again.interfaces.places().into_iter().map(|(id, place)| (id, place.ifindex, place.addresses));
+        assert!(places.eq(attached));
         assert_eq!(again, expected);
     }
 }

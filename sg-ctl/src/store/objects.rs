@@ -173,6 +173,22 @@ where
         })
     }
 
+    fn terms_named(&self, name: &str) -> Result<Vec<(K, String)>> {
+        self.reader.ask(|connection| {
+            // '>' is what comes after '='.
+            let mut query = connection.prepare_cached(
+                "SELECT id, substr(term, length(?2) + 2) FROM terms
+                 WHERE kind = ?1 AND term >= ?2 || '=' AND term < ?2 || '>'",
+            )?;
+            let mut rows = query.query(params![V::KIND, name])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                found.push((key(V::KIND, row.get_ref(0)?.as_str()?)?, row.get(1)?));
+            }
+            Ok(found)
+        })
+    }
+
     fn count_having(&self, term: &V::Term) -> Result<usize> {
         self.reader.ask(|connection| {
             let mut query =

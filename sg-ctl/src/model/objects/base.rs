@@ -21,7 +21,14 @@ pub trait Source<K: Key, V: Object>: Send + Sync {
     /// Their keys alone, in any order.
     fn keys_having(&self, term: &V::Term) -> Result<Vec<K>>;
 
-    /// How many they are.
+    /// What follows the name in terms `name=…`, each with the key of the object that answers to it, in any order.
+    fn terms_named(&self, name: &str) -> Result<Vec<(K, String)>> {
+        let all = self.all()?;
+        let named = all.iter().flat_map(|(key, object)| object.named(name).map(|rest| (*key, rest)));
+        Ok(named.collect())
+    }
+
+    /// How many objects answer to a term.
     fn count_having(&self, term: &V::Term) -> Result<usize> {
         Ok(self.keys_having(term)?.len())
     }
@@ -88,6 +95,10 @@ impl<K: Key, V: Object> Base<K, V> {
 
     pub fn keys_having(&self, term: &V::Term) -> Vec<K> {
         self.source.as_ref().map_or_else(Vec::new, |source| read(source.keys_having(term)))
+    }
+
+    pub fn terms_named(&self, name: &str) -> Vec<(K, String)> {
+        self.source.as_ref().map_or_else(Vec::new, |source| read(source.terms_named(name)))
     }
 
     pub fn count_having(&self, term: &V::Term) -> usize {

@@ -37,6 +37,12 @@ pub trait Object: Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
 
     /// The terms that this object answers to, each once.
     fn terms(&self) -> Vec<Self::Term>;
+
+    /// What follows the name in those of its terms that are `name=…`.
+    fn named(&self, name: &str) -> impl Iterator<Item = String> {
+        let terms = self.terms().into_iter().map(|term| term.to_string());
+        terms.filter_map(move |term| Some(term.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+    }
 }
 
 /// The term of a kind that is found by its keys alone.
@@ -179,6 +185,20 @@ impl<K: Key, V: Object> Objects<K, V> {
         let mut found = self.base.keys_having(term);
         found.retain(|key| !self.overlay.objects().contains_key(key));
         found.extend(self.overlay.keys_having(term));
+        found.sort_unstable();
+        found
+    }
+
+    /// What follows the name in terms `name=…`, with the keys of the objects that answer to them, in order. A part of many
+    /// objects that is kept in a term is had without reading the objects.
+    #[must_use]
+    pub fn terms_named(&self, name: &str) -> Vec<(K, String)> {
+        let changed = self.overlay.objects();
+        let mut found = self.base.terms_named(name);
+        found.retain(|(key, _)| !changed.contains_key(key));
+        for (key, object) in changed {
+            found.extend(object.iter().flat_map(|object| object.named(name)).map(|rest| (*key, rest)));
+        }
         found.sort_unstable();
         found
     }
