@@ -1,337 +1,227 @@
-//! Nanoseconds a packet: the shipped programs by `BPF_PROG_TEST_RUN`, over an empty program on the same way.
+//! Nanoseconds a packet: the shipped programs by `BPF_PROG_TEST_RUN`, beside programs that do less.
 //!
 //! A repeated test run has one packet. So a small program in front (`sg-ebpf/bench/spread.rs`) gives each run another
-//! sender and goes on, by tail call, to the pipeline, or to a program that does nothing: what both take alike is not
-//! counted. Programs are measured by turns, round after round, and a round's figure is the difference to the empty
-//! program of the same round. Each figure is checked: every packet must have been counted with the verdict that the row
-//! is about.
+//! sender and goes on, by tail call, to the pipeline or to what it is held against. Programs are measured by turns, round after
+//! round. Each figure is checked: every packet must have been counted with the verdict that it is about.
+
+mod ground;
+mod outcomes;
+mod runner;
 
 use crate::{
     Run,
-    results::{Cell, Samples, Section, Table},
+    results::{Axis, Bound, Cell, Curve, Samples, Section, Table, Target},
 };
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray},
-    programs::{Program, ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp},
-};
-use sg_common::{
-    Direction,
-    flow::{Flow, FlowKey4, KeyHead, state},
-    policy::{CLOCK_JIFFIES, counter_index},
-    reason::{Drop, Pass, Verdict},
-    vlan::Vlans,
-    wire::protocol,
-};
-use sg_ctl::{
-    kernel::object::{self, Constants},
-    model::{self, GroupId, Options, Peer, PortRange, Rule, RuleId, Side, Tags, Traffic},
-    ops,
-};
-use sg_tests::{
-    bench::Bench,
-    packet::{Packet, Payload, tcp},
-};
-use std::net::{IpAddr, Ipv4Addr};
-use zerocopy::IntoBytes;
+use ground::{Ground, Plan, Special};
+use outcomes::Ends;
+use runner::{Effort, Hook, Kind, Runner, Subject};
+use sg_ctl::kernel::object;
 
-/// Flows in the table of established ones.
-const FLOWS: [u32; 2] = [1 << 10, 1 << 20];
-/// Prefixes that the rules of port 22 name.
-const PREFIXES: [u32; 2] = [10, 10_000];
-/// Entries that the measured table of established flows has room for: the shipped one is smaller than the larger case.
-const ROOM: u32 = 1 << 21;
+const HOW: [&str; 7] = [
+    "`BPF_PROG_TEST_RUN` of the shipped programs; nanoseconds a packet by the kernel's own clock, the mean over the packets of a round. All figures are gross: with the test run itself and with the program in front of the measured one",
+    "that program (`sg-ebpf/bench/spread.rs`) gives each packet another sender and goes on by tail call. Senders go through all values before one comes again, each far from the one before: 1,048,576 of them, or as many as there are flows. Where a packet needs a certain sender all are the same",
+    "*parse only* is a program with the pipeline's own parser, which uses all that it found and does nothing else; *one bare lookup* looks for the flow besides, in the very table that the pipeline has, and does not look at what it found. Both lie in one object with the *empty program*",
+    "all are measured by turns; after the rounds the interface's counters must hold every packet, with the verdict that the row is about",
+    "*tracked*: an ACK of one of the flows in the table, all of which take their turn. *New*: a SYN with sender and port that never came, admitted by a prefix; the table of pending flows is full and displaces one each time. *No rule*: a SYN; it is looked for among the flows before its sender is looked for among addresses and prefixes",
+    "a table of flows has room for twice as many as it holds; all else is as it ships, on the host's side",
+    "*interfaces*: each has its own load of the programs, and packets come to them by turns; 1,024 flows",
+];
 
-const LOCAL: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-/// Senders that rules name: this address and the other values of its lower twenty bits.
-const KNOWN: Ipv4Addr = Ipv4Addr::new(11, 0, 0, 0);
-/// Senders that no rule names, likewise.
-const STRANGERS: Ipv4Addr = Ipv4Addr::new(12, 0, 0, 0);
-const SENDER_BITS: u8 = 20;
-/// The senders' port in the table of flows. New ones come from ports below it.
-const PORT: u16 = 40_000;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Hook {
-    Xdp,
-    Tc,
-}
-
-impl Hook {
-    const ALL: [Self; 2] = [Self::Xdp, Self::Tc];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Xdp => "XDP",
-            Self::Tc => "TC",
-        }
-    }
-
-    /// Names of the program in front, the empty one and the pipeline.
-    fn programs(self) -> [&'static str; 3] {
-        match self {
-            Self::Xdp => ["spread_xdp", "empty_xdp", object::XDP],
-            Self::Tc => ["spread_tc", "empty_tc", object::TC_RECEIVE],
-        }
-    }
-
-    fn answer(self, passes: bool) -> u32 {
-        match (self, passes) {
-            (Self::Xdp, false) => 1,
-            (Self::Xdp, true) => 2,
-            (Self::Tc, false) => 2,
-            (Self::Tc, true) => u32::MAX,
-        }
-    }
-}
-
-/// A kind of packet.
-#[derive(Clone, Copy)]
-struct Kind {
-    name: &'static str,
-    base: Ipv4Addr,
-    /// Senders, a power of two; none: as many as there are flows.
-    senders: Option<u32>,
-    fresh: bool,
-    port: u16,
-    flags: u8,
-    /// None: the empty program.
-    verdict: Option<Verdict>,
-}
-
-fn kinds() -> [Kind; 5] {
-    let all = Some(1 << SENDER_BITS);
-    let kind = |name, base, senders, fresh, port, flags, verdict| Kind {
-        name,
-        base,
-        senders,
-        fresh,
-        port,
-        flags,
-        verdict,
-    };
-    [
-        kind("empty program, in all", KNOWN, all, false, 80, tcp::ACK, None),
-        kind(
-            "untracked, open to the world",
-            KNOWN,
-            all,
-            false,
-            80,
-            tcp::ACK,
-            Some(Verdict::Pass(Pass::Untracked)),
-        ),
-        kind("tracked, entry found", KNOWN, None, false, 22, tcp::ACK, Some(Verdict::Pass(Pass::Tracked))),
-        kind("new flow by prefix", KNOWN, all, true, 22, tcp::SYN, Some(Verdict::Pass(Pass::New))),
-        kind("dropped, no rule", STRANGERS, all, false, 22, tcp::SYN, Some(Verdict::Drop(Drop::NoRule))),
-    ]
-}
-
-/// A kind of packet at a hook, ready to run.
-struct Runner {
-    hook: Hook,
-    kind: Kind,
-    spread: Ebpf,
-    frame: Vec<u8>,
-    /// Nanoseconds a packet, by round.
-    took: Vec<f64>,
-}
-
-/// Rounds of each measurement, and packets of one.
-#[derive(Clone, Copy)]
-struct Effort {
-    rounds: usize,
-    packets: u32,
-}
+/// Programs of both hooks.
+const BOTH: [&str; 2] = [object::XDP, object::TC_RECEIVE];
+/// Flows where nothing else is said.
+const FLOWS: u32 = 1 << 10;
 
 /// The section.
 pub fn measure(run: &Run) -> Section {
-    let spread = std::fs::read(&run.programs).unwrap();
+    let programs = std::fs::read(&run.programs).unwrap();
     let effort = run.choose(Effort { rounds: 21, packets: 100_000 }, Effort { rounds: 2, packets: 1_000 });
-    let mut section = Section::new(
-        "packet",
-        &[
-            "`BPF_PROG_TEST_RUN` of the shipped programs, IPv4 and TCP; nanoseconds over an empty program in the same round",
-            "each packet has another sender, which a small program in front writes (`sg-ebpf/bench/spread.rs`)",
-        ],
-    );
+    let mut section = Section::new("packet", &HOW);
     section.how.push(format!("{} rounds of {} packets each", effort.rounds, effort.packets));
-    for prefixes in run.choose(&PREFIXES[..], &PREFIXES[..1]) {
-        let bench = policy(*prefixes);
-        for flows in run.choose(&FLOWS[..], &FLOWS[..1]) {
-            let mut pipeline = pipeline(&bench, *flows);
-            fill(&mut pipeline, *flows);
-            let mut runners = runners(&spread, &pipeline, *flows);
-            for _ in 0..effort.rounds {
-                runners.iter_mut().for_each(|runner| runner.round(effort.packets));
-            }
-            verify(&pipeline, &runners, effort);
-            section.tables.push(table(&runners, *flows, *prefixes));
-        }
-    }
+    let bench = Bench { programs, effort };
+    run.note("every outcome");
+    outcomes(&bench, &mut section);
+    run.note("flows");
+    flows(&bench, &mut section, run.choose(&[1 << 10, 10_000, 100_000, 1 << 20], &[1 << 10]));
+    run.note("prefixes");
+    prefixes(&bench, &mut section, run.choose(&[10, 1_000, 10_000, 100_000, 1_000_000], &[10]));
+    run.note("rules");
+    rules(&bench, &mut section, run.choose(&[1, 10, 100, 1_000], &[1, 10]));
+    run.note("interfaces");
+    interfaces(&bench, &mut section, run.choose(&[1, 8, 64, 512, 1024], &[1, 2]));
     section
 }
 
-/// A host with one interface: port 80 is open to the world both ways, port 22 to that many prefixes, which cover all
-/// [`KNOWN`] senders.
-fn policy(prefixes: u32) -> Bench {
-    let mut bench = Bench::new();
-    let group = ops::group::create(&mut bench.state, &ops::group::Create::new("web", "bench")).unwrap();
-    bench.interface(Side::Host, &["web"], &[IpAddr::V4(LOCAL)], Options::default());
-    let mut admit = |port, peer| {
-        let rule = rule(group, port, peer);
-        bench.state.rules.insert(rule.id, rule);
-    };
-    admit(80, Peer::Ipv4(ipnet::Ipv4Net::default()));
-    // As many prefixes of two neighbouring lengths as it takes: first the shorter ones, then the longer.
-    let bits = prefixes.next_power_of_two().ilog2() as u8;
-    let (short, mut at) = ((1 << bits) - prefixes, u32::from(KNOWN));
-    for n in 0..prefixes {
-        let free = SENDER_BITS - bits + u8::from(n < short);
-        admit(22, Peer::Ipv4(ipnet::Ipv4Net::new(at.into(), 32 - free).unwrap()));
-        at += 1 << free;
-    }
-    assert_eq!(at, u32::from(KNOWN) + (1 << SENDER_BITS), "the prefixes cover all senders");
-    bench.install();
-    let maps = bench.maps().policy_maps().unwrap();
-    let trie = maps.iter().find(|map| map.name == "prefixes4").unwrap();
-    assert_eq!(trie.entries, u64::from(prefixes), "each prefix is in the trie");
-    bench
+/// What every part of the section needs.
+struct Bench {
+    programs: Vec<u8>,
+    effort: Effort,
 }
 
-fn rule(group: GroupId, port: u16, peer: Peer) -> Rule {
-    Rule {
-        id: RuleId::random(),
-        group,
-        direction: model::Direction::Ingress,
-        traffic: Traffic::Tcp(PortRange { from: port, to: port }),
-        peer,
-        peer_vpc: None,
-        description: None,
-        tags: Tags::new(),
+impl Bench {
+    /// Measures kinds of packets of one family at these hooks.
+    fn run(&self, ground: &Ground, hooks: &[Hook], kinds: &[(bool, Kind)]) -> Vec<Runner> {
+        let mut runners: Vec<Runner> = hooks
+            .iter()
+            .flat_map(|hook| kinds.iter().map(|(v6, kind)| (*hook, *v6, kind)))
+            .map(|(hook, v6, kind)| Runner::new(&self.programs, ground, hook, v6, kind))
+            .collect();
+        runner::run(ground, &mut runners, self.effort);
+        runners
     }
 }
 
-/// The shipped programs over the policy, with flow tables of their own.
-fn pipeline(bench: &Bench, flows: u32) -> Ebpf {
-    let constants = Constants { hz: bench.kernel_hz, ..Constants::default() };
-    let sizes = [("ESTABLISHED4", ROOM.max(flows))];
-    let maps = bench.maps().maps();
-    let mut object = object::open_sized(&constants, &maps, &[object::POLICY_MAPS], &sizes).unwrap();
-    for program in [object::XDP, object::TC_RECEIVE, object::CLOCK] {
-        object::load(&mut object, program).unwrap();
-    }
-    object
+fn took(runners: &[Runner], hook: Hook, v6: bool, name: &str) -> Samples {
+    let is_it = |runner: &&Runner| runner.hook == hook && runner.v6 == v6 && runner.kind.name == name;
+    runners.iter().find(is_it).unwrap().took()
 }
 
-/// Establishes that many flows, of as many senders.
-fn fill(object: &mut Ebpf, flows: u32) {
-    let clock: &Xdp = object.program(object::CLOCK).unwrap().try_into().unwrap();
-    clock.test_run(TestRunOptions { data_in: Some(&[0; 64]), ..TestRunOptions::default() }).unwrap();
-    let cells: Array<_, u64> = object.map("CLOCK").unwrap().try_into().unwrap();
-    let last = cells.get(&CLOCK_JIFFIES, 0).unwrap();
-    let flow =
-        Flow { last, state: state::ESTABLISHED, started: Direction::Ingress as u32, ..Flow::default() };
-    let mut table: HashMap<_, [u8; 20], [u8; 48]> =
-        object.map_mut("ESTABLISHED4").unwrap().try_into().unwrap();
-    for n in 0..flows {
-        let remote = Ipv4Addr::from(u32::from(KNOWN) + n);
-        let head = KeyHead {
-            slot: 0,
-            protocol: protocol::TCP,
-            start: 0,
-            local_port: 22,
-            remote_port: PORT,
-            vlans: Vlans::NONE,
+/// Every verdict, both hooks and families; and the target of the open port.
+fn outcomes(bench: &Bench, section: &mut Section) {
+    let columns = ["packet", "XDP IPv4, ns", "TC IPv4, ns", "XDP IPv6, ns", "TC IPv6, ns"];
+    let mut gross = Table::new("Every outcome", &columns);
+    let ratios = ["packet", "XDP IPv4, ×", "TC IPv4, ×", "XDP IPv6, ×", "TC IPv6, ×"];
+    let mut over = Table::new("Every outcome, over parsing the same kind of packet", &ratios);
+    let places = [false, true].into_iter().flat_map(|v6| Hook::ALL.map(|hook| (hook, v6)));
+    let places: Vec<(Hook, bool)> = places.collect();
+    let states = [Special::None, Special::NonIpPass, Special::Observing, Special::Full, Special::NoPolicy];
+    for state in states {
+        let ground = Ground::new(Plan { state, ..Plan::new(FLOWS) }, &BOTH);
+        let kinds = |v6| {
+            let ends = Ends::new(v6);
+            let mut kinds = vec![ends.parse()];
+            match ends.special(state) {
+                Some(kind) => kinds.push(kind),
+                None => {
+                    kinds.extend([ends.empty(), ends.lookup(FLOWS)]);
+                    kinds.extend(ends.ordinary(FLOWS));
+                }
+            }
+            kinds.into_iter().map(move |kind| (v6, kind))
         };
-        let address = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
-        let key = FlowKey4 { head, local: address(LOCAL), remote: address(remote) };
-        let key: [u8; 20] = key.as_bytes().try_into().unwrap();
-        let value: [u8; 48] = flow.as_bytes().try_into().unwrap();
-        table.insert(&key, &value, 0).unwrap();
-    }
-}
-
-fn runners(spread: &[u8], pipeline: &Ebpf, flows: u32) -> Vec<Runner> {
-    let hooks = Hook::ALL.into_iter();
-    hooks.flat_map(|hook| kinds().map(|kind| Runner::new(spread, pipeline, flows, hook, kind))).collect()
-}
-
-impl Runner {
-    fn new(spread: &[u8], pipeline: &Ebpf, flows: u32, hook: Hook, kind: Kind) -> Self {
-        let [front, empty, measured] = hook.programs();
-        let (base, mask) = (u32::from(kind.base), kind.senders.unwrap_or(flows) - 1);
-        let mut loader = EbpfLoader::new();
-        loader.override_global("BASE", &base, true).override_global("MASK", &mask, true);
-        let fresh = u32::from(kind.fresh);
-        loader.override_global("FRESH", &fresh, true);
-        let mut spread = loader.load(spread).unwrap();
-        for name in [front, empty] {
-            object::load(&mut spread, name).unwrap();
+        let all: Vec<(bool, Kind)> = [false, true].into_iter().flat_map(kinds).collect();
+        let runners = bench.run(&ground, &Hook::ALL, &all);
+        let parse = |(hook, v6)| took(&runners, hook, v6, "parse only");
+        // Both families have the same kinds of packets.
+        for (_, kind) in all.iter().filter(|(v6, _)| !v6) {
+            if state != Special::None && kind.subject == Subject::Parse {
+                continue;
+            }
+            let row = |of: &dyn Fn((Hook, bool), Samples) -> Samples| -> Vec<Cell> {
+                let cell =
+                    |place: &(Hook, bool)| of(*place, took(&runners, place.0, place.1, kind.name)).into();
+                places.iter().map(cell).collect()
+            };
+            gross.row(kind.name, row(&|_, took| took));
+            over.row(kind.name, row(&|place, took| took.over(&parse(place))));
         }
-        let target: ProgramFd = match kind.verdict {
-            None => object::program_fd(&spread, empty).unwrap().try_clone().unwrap(),
-            Some(_) => object::program_fd(pipeline, measured).unwrap().try_clone().unwrap(),
-        };
-        let mut targets: ProgramArray<_> = spread.map_mut("TARGET").unwrap().try_into().unwrap();
-        targets.set(0, &target, 0).unwrap();
-        // Senders of the two hooks never have the same new flow.
-        let mut turn: Array<_, u64> = spread.map_mut("TURN").unwrap().try_into().unwrap();
-        turn.set(0, &((hook as u64) << 34), 0).unwrap();
-        let payload = Payload::Tcp {
-            source: PORT,
-            destination: kind.port,
-            flags: kind.flags,
-            sequence: 1,
-            acknowledgement: 1,
-        };
-        let frame = Packet::new(kind.base.into(), LOCAL.into(), payload).frame();
-        Self { hook, kind, spread, frame, took: Vec::new() }
-    }
-
-    fn round(&mut self, packets: u32) {
-        let options =
-            TestRunOptions { data_in: Some(&self.frame), repeat: packets, ..TestRunOptions::default() };
-        let ran = match self.spread.program(self.hook.programs()[0]).unwrap() {
-            Program::Xdp(program) => Xdp::test_run(program, options),
-            Program::SchedClassifier(program) => SchedClassifier::test_run(program, options),
-            _ => unreachable!("the programs in front are of these two kinds"),
+        if state == Special::None {
+            let ratio =
+                |hook, kind: &Kind| took(&runners, hook, false, kind.name).over(&parse((hook, false)));
+            let ends = Ends::new(false);
+            for hook in Hook::ALL {
+                let beside = format!(
+                    "random ports {} ×, UDP {} ×",
+                    ratio(hook, &ends.untracked_ports()),
+                    ratio(hook, &ends.untracked_udp())
+                );
+                let what = format!("untracked TCP, one open port, over parsing only: {}, IPv4", hook.name());
+                let measured = ratio(hook, &ends.untracked());
+                section.targets.push(Target::new(&what, Bound::AtMost(1.3), measured, beside));
+            }
         }
-        .unwrap();
-        let passes = self.kind.verdict.is_none_or(Verdict::passes);
-        assert_eq!(ran.return_value, self.hook.answer(passes), "{} at {}", self.kind.name, self.hook.name());
-        self.took.push(ran.duration.as_nanos() as f64);
     }
+    section.tables.extend([gross, over]);
 }
 
-/// Every packet was counted, with the verdict of its row.
-fn verify(pipeline: &Ebpf, runners: &[Runner], effort: Effort) {
-    let counters: PerCpuArray<_, [u64; 2]> = pipeline.map("COUNTERS").unwrap().try_into().unwrap();
-    for verdict in kinds().into_iter().filter_map(|kind| kind.verdict) {
-        let index = counter_index(0, Direction::Ingress, verdict.number());
-        let counted: u64 = counters.get(&index, 0).unwrap().iter().map(|counter| counter[0]).sum();
-        let hooks = runners.iter().filter(|runner| runner.kind.verdict == Some(verdict)).count();
-        assert_eq!(counted, hooks as u64 * effort.rounds as u64 * u64::from(effort.packets), "{verdict:?}");
-    }
+fn curve(name: &str, title: &str, x: &str) -> Curve {
+    Curve::new(name, title, Axis::logarithmic(x), Axis::linear("ns a packet"))
 }
 
-/// A row for each kind, a column for each hook.
-fn table(runners: &[Runner], flows: u32, prefixes: u32) -> Table {
-    let took = |hook, name| {
-        let runner = runners.iter().find(|runner| runner.hook == hook && runner.kind.name == name).unwrap();
-        Samples::new("ns", runner.took.clone())
-    };
-    let empty = kinds()[0].name;
-    let cell = |hook, kind: Kind| -> Cell {
-        match kind.verdict {
-            None => took(hook, kind.name).into(),
-            Some(_) => took(hook, kind.name).minus(&took(hook, empty)).into(),
+/// A tracked packet by the number of flows, beside a bare lookup.
+fn flows(bench: &Bench, section: &mut Section, sizes: &[u32]) {
+    let mut curve = curve("packet-flows", "A tracked packet, by flows", "flows");
+    for flows in sizes {
+        // A power of two: senders are told by bits.
+        let flows = flows.next_power_of_two();
+        let ground = Ground::new(Plan::new(flows), &BOTH);
+        let ends = Ends::new(false);
+        let kinds = [ends.lookup(flows), ends.tracked(flows)];
+        let runners = bench.run(&ground, &Hook::ALL, &kinds.clone().map(|kind| (false, kind)));
+        for hook in Hook::ALL {
+            let [bare, tracked] = [0, 1].map(|n: usize| took(&runners, hook, false, kinds[n].name));
+            if [sizes[0], sizes[sizes.len() - 1]].contains(&flows) {
+                let what = format!(
+                    "tracked, {flows} flows, over parsing and one bare lookup: {}, IPv4",
+                    hook.name()
+                );
+                section.targets.push(Target::new(&what, Bound::AtMost(1.3), tracked.over(&bare), ""));
+            }
+            curve.add(&format!("{}, tracked", hook.name()), f64::from(flows), tracked);
+            curve.add(&format!("{}, parse and one bare lookup", hook.name()), f64::from(flows), bare);
         }
-    };
-    let mut table =
-        Table::new(format!("{flows} flows, {prefixes} prefixes"), &["packet", "XDP, ns", "TC, ns"]);
-    for kind in kinds() {
-        table.row(kind.name, Hook::ALL.map(|hook| cell(hook, kind)).into());
     }
-    table
+    section.curves.push(curve);
+}
+
+/// A packet that is looked for among prefixes and refused, by their number.
+fn prefixes(bench: &Bench, section: &mut Section, sizes: &[u32]) {
+    let mut curve = curve("packet-prefixes", "A packet that no rule admits, by prefixes", "prefixes");
+    for prefixes in sizes {
+        let ground = Ground::new(Plan { prefixes: *prefixes, ..Plan::new(FLOWS) }, &BOTH);
+        let runners = bench.run(&ground, &Hook::ALL, &[(false, Ends::new(false).refused())]);
+        for runner in &runners {
+            curve.add(runner.hook.name(), f64::from(*prefixes), runner.took());
+        }
+    }
+    section.curves.push(curve);
+}
+
+/// The same, by the number of rules that name the same prefixes.
+fn rules(bench: &Bench, section: &mut Section, sizes: &[u32]) {
+    let mut curve =
+        curve("packet-rules", "A packet that no rule admits, by rules of the same prefixes", "rules");
+    // Side by side, so that a ratio is one of the same rounds.
+    let grounds: Vec<Ground> =
+        sizes.iter().map(|rules| Ground::new(Plan { rules: *rules, ..Plan::new(FLOWS) }, &BOTH)).collect();
+    let mut runners: Vec<Vec<Runner>> = grounds
+        .iter()
+        .map(|ground| {
+            let kind = Ends::new(false).refused();
+            Hook::ALL.map(|hook| Runner::new(&bench.programs, ground, hook, false, &kind)).into()
+        })
+        .collect();
+    for _ in 0..bench.effort.rounds {
+        for (ground, runners) in grounds.iter().zip(&mut runners) {
+            runners.iter_mut().for_each(|runner| runner.round(ground, bench.effort.packets));
+        }
+    }
+    for (ground, runners) in grounds.iter().zip(&runners) {
+        runner::verify(ground, runners, bench.effort);
+    }
+    for (n, hook) in Hook::ALL.into_iter().enumerate() {
+        for (rules, runners) in sizes.iter().zip(&runners) {
+            curve.add(hook.name(), f64::from(*rules), runners[n].took());
+        }
+        let (few, many) = (runners[0][n].took(), runners[runners.len() - 1][n].took());
+        let (first, last) = (sizes[0], sizes[sizes.len() - 1]);
+        let what = format!("decision, {last} rules over {first}, same prefixes: {}, IPv4", hook.name());
+        section.targets.push(Target::new(&what, Bound::AtMost(1.1), many.over(&few), ""));
+    }
+    section.curves.push(curve);
+}
+
+/// Packets that come to one interface after the other, at XDP.
+fn interfaces(bench: &Bench, section: &mut Section, sizes: &[u32]) {
+    let mut curve = curve("packet-interfaces", "A packet to one of many interfaces, XDP", "interfaces");
+    for interfaces in sizes {
+        let ground = Ground::new(Plan { interfaces: *interfaces, ..Plan::new(FLOWS) }, &[object::XDP]);
+        let ends = Ends::new(false);
+        let kinds = [ends.untracked(), ends.tracked(FLOWS)];
+        let runners = bench.run(&ground, &[Hook::Xdp], &kinds.map(|kind| (false, kind)));
+        for runner in &runners {
+            curve.add(runner.kind.name, f64::from(*interfaces), runner.took());
+        }
+    }
+    section.curves.push(curve);
 }
