@@ -48,7 +48,7 @@ pub fn measure(run: &Run) -> Section {
     run.note("rules");
     rules(&bench, &mut section, run.choose(&[1, 10, 100, 1_000], &[1, 10]));
     run.note("interfaces");
-    interfaces(&bench, &mut section, run.choose(&[1, 8, 64, 512, 1024], &[1, 2]));
+    interfaces(&bench, &mut section, run.choose(&[1, 32, 1024], &[1, 2]));
     section
 }
 
