@@ -7,9 +7,18 @@ pub const MAX_INTERFACES: u32 = 1024;
 pub const MAX_PORT_SETS: u32 = 2048;
 /// Distinct classes (combinations of port sets) alive on a host. 48 bytes each.
 pub const MAX_CLASSES: u32 = 65_536;
-/// Distinct address tables alive on a host: one for each interface, family and direction where nothing is shared,
-/// twice over while a swap is under way.
+/// Distinct address tables alive on a host, prefix lists among them: one for each interface, family and direction where
+/// nothing is shared, twice over while a swap is under way.
 pub const MAX_TABLES: u32 = 8 * MAX_INTERFACES + 1;
+/// Distinct views of groups alive on a host: one for each interface, family and direction where nothing is shared, twice
+/// over while a swap is under way.
+pub const MAX_VIEWS: u32 = 8 * MAX_INTERFACES + 1;
+/// Distinct sets of groups that some address is a member of.
+pub const MAX_IDENTITIES: u32 = 65_536;
+/// What views permit to identities, over all views. Allocated as they come.
+pub const MAX_VIEW_ENTRIES: u32 = 1 << 20;
+/// Addresses of interfaces that have more than a row holds. Allocated as they come.
+pub const MAX_LOCALS: u32 = 1 << 16;
 /// Single addresses (members, /32, /128) over all tables, per family. Allocated as they come.
 pub const MAX_ADDRESSES: u32 = 1 << 20;
 /// Prefixes over all tables, per family. The kernel allocates trie nodes as they come.

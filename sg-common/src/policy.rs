@@ -1,6 +1,6 @@
 //! The compiled policy as it lies in the maps.
 //!
-//! A packet reads one word for the whole host, the generation ([`STATE_GENERATION`]), once. Everything else follows
+//! A packet reads one word for the whole host, the generation ([`STATE_WORD`]), once. Everything else follows
 //! from it: the interface's row of that generation names tables and port sets, which are immutable while any
 //! generation that a packet may still hold refers to them.
 
@@ -11,9 +11,9 @@ use crate::{
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Cells of the `STATE` array (each a `u64`).
-pub const STATE_CELLS: u32 = 8;
-/// Cell of the live generation; the one word that a swap writes. 0 before the first policy.
-pub const STATE_GENERATION: u32 = 0;
+pub const STATE_CELLS: u32 = 16;
+/// Cell of the one word that a swap writes: the live generation and its bank of rows ([`word`]). 0 before the first policy.
+pub const STATE_WORD: u32 = 0;
 /// Cell of [`crate::SCHEMA_VERSION`].
 pub const STATE_SCHEMA: u32 = 1;
 /// Cell of the last generation since which every packet of older ones has left the programs.
@@ -27,20 +27,84 @@ pub const STATE_HZ: u32 = 5;
 
 /// Cell of the id of the store that the host belongs to; 0 until the first policy.
 pub const STATE_STORE: u32 = 6;
+/// Cell of the last generation that was built whole: objects that were stamped since then may be referred to.
+pub const STATE_WHOLE: u32 = 7;
+/// Cell of the last generation that entries were staged for (see [`Versioned`]). One beyond the live generation was never
+/// put in force.
+pub const STATE_STAGED: u32 = 8;
+/// Cell that is not 0 while entries which the live generation does not hold any more may still lie in the maps.
+pub const STATE_REMOVALS: u32 = 9;
+/// Cell that is not 0 while a packet may read an element which was replaced or deleted, and whose memory the kernel may
+/// give to the next one: before anything is inserted, a grace period has to pass.
+pub const STATE_LOOSE: u32 = 10;
+/// The first of [`BANKS`] cells: for each bank, the generation that took the place of the last one it was live in.
+pub const STATE_BANKS: u32 = 11;
 /// Revision of a generation that no store has: the next command builds anew.
 pub const REVISION_NONE: u64 = u64::MAX;
 
-/// Rows of generation `g` begin at `(g % GENERATIONS) * MAX_INTERFACES`. Two are enough: a row is written again only
-/// after a grace period.
-pub const GENERATIONS: u32 = 2;
+/// Rows of a generation lie in one of several banks, which generations that change no row share. A bank is written again
+/// only when no packet can be reading it; with several of them, few changes have to wait for that.
+pub const BANKS: u32 = 4;
 /// Length of the `POLICIES` array.
-pub const POLICY_ROWS: u32 = GENERATIONS * MAX_INTERFACES;
+pub const POLICY_ROWS: u32 = BANKS * MAX_INTERFACES;
+/// Bits of the word that say which bank is live. Those above count the generations.
+const BANK_BITS: u32 = BANKS.ilog2();
 
-/// Index into `POLICIES` of an interface's row in a generation.
+/// The word of a generation with a bank.
 #[inline(always)]
 #[must_use]
-pub fn policy_row(generation: u64, slot: u32) -> u32 {
-    (generation as u32 & (GENERATIONS - 1)) * MAX_INTERFACES + slot
+pub fn word(generation: u64, bank: u32) -> u64 {
+    generation << BANK_BITS | bank as u64
+}
+
+/// The generation in a word.
+#[inline(always)]
+#[must_use]
+pub fn generation_of(word: u64) -> u64 {
+    word >> BANK_BITS
+}
+
+/// The bank in a word.
+#[inline(always)]
+#[must_use]
+pub fn bank_of(word: u64) -> u32 {
+    word as u32 & (BANKS - 1)
+}
+
+/// Index into `POLICIES` of an interface's row under a word.
+#[inline(always)]
+#[must_use]
+pub fn policy_row(word: u64, slot: u32) -> u32 {
+    bank_of(word) * MAX_INTERFACES + slot
+}
+
+/// The value of an entry that changes in place: a packet that holds a word from `since` on reads `now`, one that holds an
+/// older one `before`. So any number of entries change for a packet in the instant in which the generation
+/// does, and one entry more costs one write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Versioned {
+    /// [`word`] of a generation, with bank 0.
+    pub since: u64,
+    /// Class, identity, or [`ABSENT`], [`COVERED`], [`PRESENT`]; 0 is an entry that is not there.
+    pub now: u32,
+    /// The same as it was.
+    pub before: u32,
+}
+
+impl Versioned {
+    /// An entry that never changes.
+    #[must_use]
+    pub fn fixed(value: u32) -> Self {
+        Self { since: 0, now: value, before: value }
+    }
+
+    /// What a packet that holds this word reads.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(&self, word: u64) -> u32 {
+        if word >= self.since { self.now } else { self.before }
+    }
 }
 
 /// Port set 0 holds nothing, so that zeroed bytes permit nothing.
@@ -51,13 +115,26 @@ pub const PORTS_ALL: u32 = 1;
 pub const CLASS_NONE: u32 = 0;
 /// Address table 0 is never filled.
 pub const TABLE_NONE: u32 = 0;
+/// The table of all members of groups: their addresses, and the identity of each.
+pub const TABLE_MEMBERS: u32 = 1;
+/// What a prefix list's table says of a prefix that is not there; packets that hold the generation before the one in which
+/// it came read this.
+pub const ABSENT: u32 = 0;
+/// The prefix is not in the list itself, and a shorter one that is there covers it.
+pub const COVERED: u32 = 1;
+/// The prefix is in the list.
+pub const PRESENT: u32 = 2;
+/// View 0 is of an interface whose rules name no group.
+pub const VIEW_NONE: u32 = 0;
+/// Identity 0 is of an address that is in no group.
+pub const IDENTITY_NONE: u32 = 0;
 
 /// 64-bit words of a port set.
 pub const PORT_WORDS: usize = 1024;
 /// A set of ports, or of ICMP type and code (`type << 8 | code`): bit `n & 63` of word `n >> 6`.
 pub type PortSet = [u64; PORT_WORDS];
 
-/// What a set of rule sources together may do: one port set a protocol. Addresses map to classes.
+/// What rules together permit: one port set a protocol. Addresses, lists and identities map to classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Class {
@@ -78,24 +155,62 @@ pub const FAMILIES: usize = 2;
 /// Local addresses that a row holds itself (P-20); more are looked up in `LOCALS`.
 pub const INLINE_LOCALS: usize = 4;
 
-/// What rules make of one direction of one family.
+/// Prefix lists that a row looks up by themselves, per family and direction; the compiler merges further ones into the
+/// interface's own table.
+pub const INLINE_LISTS: usize = 4;
+
+/// A prefix list that rules name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ListUse {
+    /// Its address table, whose entries are there or not; [`HAS_ADDRESSES`] and [`HAS_PREFIXES`] in the upper bits say
+    /// where to look.
+    pub table: u32,
+    /// What the rules permit to its addresses; [`CLASS_NONE`] behind the last list.
+    pub class: u32,
+}
+
+/// What rules make of one direction of one family: the union of what their own CIDR blocks, the groups that they name, and
+/// the prefix lists permit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Lookup {
-    /// Address table: first word of the keys in `ADDRESSES` and `PREFIXES`.
+    /// Address table of CIDR blocks, first word of the keys in `ADDRESSES` and `PREFIXES`, with [`HAS_ADDRESSES`] and
+    /// [`HAS_PREFIXES`] in the upper bits. Each entry holds the union of all blocks around it.
     pub table: u32,
-    /// [`HAS_ADDRESSES`], [`HAS_PREFIXES`]: what the table holds at all.
-    pub holds: u32,
     /// Class of an address that the table does not hold: what `0.0.0.0/0` or `::/0` permits.
     pub world: u32,
+    /// What the groups that rules name permit: first word of the keys in `VIEWS`.
+    pub view: u32,
     /// Explicit padding.
     pub reserved: u32,
+    /// Prefix lists.
+    pub lists: [ListUse; INLINE_LISTS],
 }
 
 /// The table has single addresses.
-pub const HAS_ADDRESSES: u32 = 1;
-/// The table has prefixes between /1 and the full length.
-pub const HAS_PREFIXES: u32 = 2;
+pub const HAS_ADDRESSES: u32 = 1 << 31;
+/// The table has prefixes that are shorter than an address.
+pub const HAS_PREFIXES: u32 = 1 << 30;
+
+/// The number of a table without what is said of it in the upper bits.
+#[inline(always)]
+#[must_use]
+pub fn table_number(table: u32) -> u32 {
+    table & !(HAS_ADDRESSES | HAS_PREFIXES)
+}
+
+/// Key of `VIEWS`: what an interface's rules permit to members of groups.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct ViewKey {
+    /// [`Lookup::view`]
+    pub view: u32,
+    /// The set of groups that the address is a member of.
+    pub identity: u32,
+}
 
 /// One interface in one generation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -152,7 +267,7 @@ pub const MORE_LOCALS_V6: u32 = 1 << 6;
 /// The interface observes before it enforces (P-22): see [`Policy::observes`].
 pub const OBSERVES: u32 = 1 << 7;
 
-/// Key of `LOCALS`: an address of an interface. Kept per generation parity, as the rows are.
+/// Key of `LOCALS`: an address of an interface. Kept per bank, as the rows are.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -170,7 +285,7 @@ pub struct LocalKey {
 )]
 #[repr(C)]
 pub struct AddressKey4 {
-    /// [`Lookup::table`]
+    /// [`table_number`] of [`Lookup::table`] or [`ListUse::table`], or [`TABLE_MEMBERS`].
     pub table: u32,
     /// As in the packet.
     pub address: u32,
@@ -182,7 +297,7 @@ pub struct AddressKey4 {
 )]
 #[repr(C)]
 pub struct AddressKey6 {
-    /// [`Lookup::table`]
+    /// As in [`AddressKey4`].
     pub table: u32,
     /// As in the packet.
     pub address: [u32; 4],
@@ -273,13 +388,15 @@ pub fn counter_index(slot: u32, direction: crate::Direction, reason: u32) -> u32
 }
 
 const _: () = assert!(size_of::<Class>() == 48);
-const _: () = assert!(size_of::<Lookup>() == 16);
-const _: () = assert!(size_of::<Policy>() == 200 && align_of::<Policy>() == 8);
+const _: () = assert!(size_of::<Lookup>() == 48);
+const _: () = assert!(size_of::<Policy>() == 328 && align_of::<Policy>() == 8);
+const _: () = assert!(size_of::<Versioned>() == 16);
 const _: () = assert!(size_of::<PortSet>() == 8192);
 const _: () = assert!(size_of::<AddressKey4>() == 8 && size_of::<AddressKey6>() == 20);
 const _: () = assert!(size_of::<LocalKey>() == 20);
 const _: () = assert!(size_of::<Counter>() == 16);
-const _: () = assert!(GENERATIONS.is_power_of_two());
+const _: () = assert!(BANKS.is_power_of_two() && STATE_BANKS + BANKS <= STATE_CELLS);
+const _: () = assert!(crate::limits::MAX_TABLES < HAS_PREFIXES);
 const _: () = assert!(16 << 18 == HINT_WORDS * 64);
 
 #[cfg(test)]
@@ -307,8 +424,17 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_two_generations_never_meet() {
-        assert_ne!(policy_row(4, 7), policy_row(5, 7));
+    fn rows_of_two_banks_never_meet() {
+        assert_ne!(policy_row(word(4, 0), 7), policy_row(word(4, 1), 7));
+        assert_eq!(policy_row(word(4, 3), 7), policy_row(word(5, 3), 7));
         assert!(policy_row(u64::MAX, MAX_INTERFACES - 1) < POLICY_ROWS);
+        assert_eq!((generation_of(word(9, 3)), bank_of(word(9, 3))), (9, 3));
+    }
+
+    #[test]
+    fn an_entry_changes_with_the_generation() {
+        let entry = Versioned { since: word(8, 0), now: 2, before: 1 };
+        assert_eq!([word(7, 3), word(8, 0), word(8, 3)].map(|word| entry.at(word)), [1, 2, 2]);
+        assert_eq!(Versioned::fixed(3).at(0), 3);
     }
 }

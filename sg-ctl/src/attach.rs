@@ -2,7 +2,7 @@
 
 use crate::{
     adopt::{Adopted, Adopter},
-    compile::{Image, Released, compile},
+    compile::{Change, Released, compile},
     context::Context,
     device::{self, Device, Layer},
     error::{Refusal, Result},
@@ -178,12 +178,11 @@ fn put_in_force(
 ) -> Result<(Vec<Adopted>, usize)> {
     let host = &enforced.host;
     // One that was recorded and is not enforced any more may have left half of its programs.
-    links::reap(host, |eni| is_known(state, eni))?;
-    let (old, new) = (compile(before), compile(state));
+    links::reap(host, is_known(state))?;
+    let change = enforced.known(Change::between(compile(before), compile(state)));
     crate::kernel::sweep_interface(host, slot)?;
     // No store has this state yet: who is cut off here leaves the host out of step.
-    host.go_live(host.build(&new)?, REVISION_NONE)?;
-    enforced.settle(&old, &new);
+    enforced.settle(host.go_live(host.build_whole(&change)?, REVISION_NONE)?, &change);
 
     let constants = Constants {
         slot,
@@ -194,7 +193,7 @@ fn put_in_force(
         test_clock: false,
     };
     let adopts = |side| request.adopt == Adopt::Existing && request.side == side;
-    let policy = new.policies.get(&slot).context("the interface has a policy")?;
+    let policy = change.after.policies.get(&slot).context("the interface has a policy")?;
     let mut adopter =
         adopts(Side::Host).then(|| Adopter::new(host, &constants, policy, device)).transpose()?;
     let mut last = None;
@@ -234,8 +233,8 @@ fn take_back(enforced: Enforced, existed: bool, before: &State, revision: u64, i
             // What the change before this attach released has been seen to.
             image.released = Released::default();
         }
-        host.go_live(host.build(&image)?, revision)?;
-        host.settle(&Image::default(), &image)?;
+        let change = Change::to(image);
+        host.settle(&host.go_live(host.build_whole(&change)?, revision)?, &change)?;
         crate::kernel::sweep_interface(&host, slot)
     });
     if let Err(error) = undone {
@@ -390,14 +389,13 @@ pub fn detach(ctx: &Context, name: &str) -> Result<EniId> {
     let Some(enforced) = enforced else { return Ok(id) };
 
     let host = &enforced.host;
-    links::reap(host, |eni| is_known(&state, eni))?;
+    links::reap(host, is_known(&state))?;
     if state.attached().next().is_none() {
         enforced.host.remove()?;
         return Ok(id);
     }
-    let (old, new) = (compile(&before), compile(&state));
-    host.go_live(host.build(&new)?, revision)?;
-    enforced.settle(&old, &new);
+    let change = enforced.known(Change::between(compile(&before), compile(&state)));
+    enforced.settle(host.go_live(host.build_whole(&change)?, revision)?, &change);
     crate::kernel::sweep_interface(host, attachment.slot)?;
     Ok(id)
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     adopt::{self, Adopted},
-    compile::compile,
+    compile::{Change, compile},
     context::Context,
     error::{Refusal, Result},
     kernel::Host,
@@ -23,9 +23,10 @@ pub(crate) fn begin(enforced: &Enforced, state: &mut State, id: EniId) -> Result
     let clock = enforced.host.clock()?;
     let attachment = attachment(state, id)?;
     attachment.observe_until = Some(clock.now + u64::from(OBSERVE_SECONDS) * clock.hz);
-    let observing = compile(state);
-    enforced.host.go_live(enforced.host.build(&observing)?, REVISION_NONE)?;
-    enforced.settle(&before, &observing);
+    // By now the host enforces what `before` says, whatever it was found to enforce.
+    let change = Change::between(before, compile(state));
+    let prepared = enforced.host.build_whole(&change)?;
+    enforced.settle(enforced.host.go_live(prepared, REVISION_NONE)?, &change);
     Ok(())
 }
 

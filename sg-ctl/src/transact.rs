@@ -6,11 +6,11 @@
 //! that is refused (because, say, the store has already what the killed one was to add).
 
 use crate::{
-    compile::{Image, compile, lost, still_lost},
+    compile::{Change, compile, lost, still_lost},
     context::Context,
     device::{self, Present},
     error::{Refusal, Result},
-    kernel::{BpfMap, Host, links},
+    kernel::{BpfMap, Host, InForce, Prepared, links},
     model::{EniId, InterfaceTerm, Lost, Place, State},
     netns, ops,
     store::Snapshot,
@@ -51,24 +51,22 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
     let value = op(&mut state)?;
     state.released = released(host.as_ref(), &before, &state);
 
-    let (old, new) = (compile(&before), compile(&state));
-    let interrupted_ports = old.interrupted_ports(&new);
     let revision_before = transaction.snapshot().revision;
-    let revision = match host {
-        None => transaction.commit(&state)?,
-        Some(enforced) if enforced.in_step && old.serves_as(&new) => {
-            let revision = transaction.commit(&state)?;
-            enforced.host.state.set(&STATE_REVISION, &revision)?;
-            revision
-        }
-        Some(enforced) => {
-            let prepared = enforced.host.build(&new)?;
-            let revision = transaction.commit(&state)?;
-            enforced.host.go_live(prepared, revision)?;
-            enforced.settle(&old, &new);
-            revision
-        }
+    let Some(enforced) = host else {
+        // Nothing is attached, so nothing is open.
+        let revision = transaction.commit(&state)?;
+        return Ok(Changed { value, interrupted_ports: 0, state, revision_before, revision });
     };
+    let change = enforced.change(&before, &state)?;
+    let interrupted_ports = change.interrupted_ports();
+    if enforced.in_step && change.is_nothing() {
+        let revision = transaction.commit(&state)?;
+        enforced.host.state.set(&STATE_REVISION, &revision)?;
+        return Ok(Changed { value, interrupted_ports, state, revision_before, revision });
+    }
+    let (prepared, change) = enforced.build(change, &before, &state)?;
+    let revision = transaction.commit(&state)?;
+    enforced.settle(enforced.host.go_live(prepared, revision)?, &change);
     Ok(Changed { value, interrupted_ports, state, revision_before, revision })
 }
 
@@ -110,19 +108,40 @@ impl Enforced {
 
     /// Puts in force what the store says.
     fn catch_up(&self, snapshot: &Snapshot) -> Result<()> {
-        let image = compile(&snapshot.state);
-        self.host.go_live(self.host.build(&image)?, snapshot.revision)?;
-        self.settle(&image, &image);
+        let change = Change::to(compile(&snapshot.state));
+        self.settle(self.host.go_live(self.host.build_whole(&change)?, snapshot.revision)?, &change);
         Ok(())
     }
 
-    /// Cleans up behind a flip from what the store had before. The new policy is in force whatever becomes of this, and
-    /// the next change tries again.
-    pub fn settle(&self, old: &Image, new: &Image) {
-        // What a host that was out of step enforced before is not known: everything may be new.
-        let unknown = Image::default();
-        let old = if self.in_step { old } else { &unknown };
-        if let Err(error) = self.host.settle(old, new) {
+    /// What a change of the state comes to, in part where that can be told.
+    fn change(&self, before: &State, after: &State) -> Result<Change> {
+        if self.in_step
+            && !self.host.wants_whole_change()?
+            && let Some(part) = Change::part(before, after)
+        {
+            return Ok(part);
+        }
+        Ok(Change::between(compile(before), compile(after)))
+    }
+
+    /// Builds the next generation for it. Returns what it was built for, which is the whole where a part did not do.
+    fn build(&self, change: Change, before: &State, after: &State) -> Result<(Prepared, Change)> {
+        let change = self.known(change);
+        if let Some(prepared) = self.host.build(&change)? {
+            return Ok((prepared, change));
+        }
+        let change = Change::between(compile(before), compile(after));
+        Ok((self.host.build_whole(&change)?, change))
+    }
+
+    /// Of a change from what the store had before, what is known here: a host that is out of step enforces something else.
+    pub fn known(&self, change: Change) -> Change {
+        if self.in_step { change } else { Change::to(change.after) }
+    }
+
+    /// Cleans up behind a flip. The new policy is in force whatever becomes of this, and the next change tries again.
+    pub fn settle(&self, in_force: InForce, change: &Change) {
+        if let Err(error) = self.host.settle(&in_force, change) {
             log::warn!("the policy is in force; cleaning up behind the old one failed: {error:#}");
         }
     }
@@ -153,9 +172,10 @@ pub(crate) fn claim(host: &Host, store_id: u64) -> Result<()> {
     }
 }
 
-/// Whether an interface of that id is in the state, to be enforced on this host.
-pub(crate) fn is_known(state: &State, eni: &str) -> bool {
-    eni.parse().is_ok_and(|id| state.interfaces.get(&id).is_some_and(|eni| !eni.is_registered()))
+/// Tells whether an interface of that id is in the state, to be enforced on this host.
+pub(crate) fn is_known(state: &State) -> impl Fn(&str) -> bool + use<> {
+    let attached = state.interfaces.keys_having(&InterfaceTerm::Attached);
+    move |eni| eni.parse().is_ok_and(|id: EniId| attached.binary_search(&id).is_ok())
 }
 
 /// The store's state, which is in force when this returns, as far as this user may see to it.

@@ -37,7 +37,7 @@ fn entry<A: Tables>(adoption: &Adoption, local: A, remote: A) -> Option<Answer> 
     }
     let clock = Config::load().clock();
     track::adopt(&mut packet.flow, adoption.started, adoption.fins as u8, &clock);
-    if !reclaim::claim::<A>(maps::live_generation(), &clock) {
+    if !reclaim::claim::<A>(maps::live_word(), &clock) {
         return Some(Answer::Full);
     }
     if maps::inserted(A::established().insert(&packet.key, &packet.flow, ONLY_NEW)) == Insert::Full {

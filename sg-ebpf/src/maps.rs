@@ -17,9 +17,9 @@ use sg_common::{
     mark::{self, MARK_BLOCKS, MarkBlock},
     packet::Family,
     policy::{
-        AddressKey4, AddressKey6, CLOCK_CELLS, CLOCK_TEST, COUNTERS_PER_INTERFACE, CURSOR_CELLS, Class,
-        Counter, Cursor, HINT_WORDS, LocalKey, POLICY_ROWS, Policy, PortSet, STATE_CELLS, STATE_GENERATION,
-        cursor_cell, policy_row,
+        AddressKey4, AddressKey6, CLASS_NONE, CLOCK_CELLS, CLOCK_TEST, COUNTERS_PER_INTERFACE, CURSOR_CELLS,
+        Class, Counter, Cursor, HINT_WORDS, LocalKey, POLICY_ROWS, Policy, PortSet, STATE_CELLS, STATE_WORD,
+        Versioned, ViewKey, cursor_cell, policy_row,
     },
     track::Clock,
 };
@@ -33,17 +33,21 @@ static CLASSES: Array<Class> = Array::with_max_entries(limits::MAX_CLASSES, 0);
 #[map]
 static PORT_SETS: Array<PortSet> = Array::with_max_entries(limits::MAX_PORT_SETS, 0);
 #[map]
-static ADDRESSES4: HashMap<AddressKey4, u32> =
+static ADDRESSES4: HashMap<AddressKey4, Versioned> =
     HashMap::with_max_entries(limits::MAX_ADDRESSES, BPF_F_NO_PREALLOC);
 #[map]
-static ADDRESSES6: HashMap<AddressKey6, u32> =
+static ADDRESSES6: HashMap<AddressKey6, Versioned> =
     HashMap::with_max_entries(limits::MAX_ADDRESSES, BPF_F_NO_PREALLOC);
 #[map]
-static PREFIXES4: LpmTrie<[u32; 2], u32> = LpmTrie::with_max_entries(limits::MAX_PREFIXES, BPF_F_NO_PREALLOC);
+static PREFIXES4: LpmTrie<[u32; 2], Versioned> =
+    LpmTrie::with_max_entries(limits::MAX_PREFIXES, BPF_F_NO_PREALLOC);
 #[map]
-static PREFIXES6: LpmTrie<[u32; 5], u32> = LpmTrie::with_max_entries(limits::MAX_PREFIXES, BPF_F_NO_PREALLOC);
+static PREFIXES6: LpmTrie<[u32; 5], Versioned> =
+    LpmTrie::with_max_entries(limits::MAX_PREFIXES, BPF_F_NO_PREALLOC);
 #[map]
-static LOCALS: HashMap<LocalKey, u32> = HashMap::with_max_entries(limits::MAX_ADDRESSES, BPF_F_NO_PREALLOC);
+static VIEWS: HashMap<ViewKey, u32> = HashMap::with_max_entries(limits::MAX_VIEW_ENTRIES, BPF_F_NO_PREALLOC);
+#[map]
+static LOCALS: HashMap<LocalKey, u32> = HashMap::with_max_entries(limits::MAX_LOCALS, BPF_F_NO_PREALLOC);
 
 #[map]
 static ESTABLISHED4: HashMap<FlowKey4, Flow> = HashMap::with_max_entries(limits::MAX_ESTABLISHED_V4, 0);
@@ -113,10 +117,10 @@ pub trait Tables: Family + 'static {
     fn pending() -> &'static LruHashMap<Self::FlowKey, Flow>;
     /// Datagrams whose first fragment passed.
     fn fragments() -> &'static LruHashMap<Self::FragmentKey, u64>;
-    /// Class of a single address of the table.
-    fn class_of_address(table: u32, address: Self) -> Option<u32>;
-    /// Class of the longest prefix of the table that covers the address.
-    fn class_of_prefix(table: u32, address: Self) -> Option<u32>;
+    /// What the table has for the single address in that generation; 0 is nothing.
+    fn at_address(table: u32, address: Self, generation: u64) -> u32;
+    /// What the table has for the longest prefix that covers the address; 0 is nothing.
+    fn at_prefix(table: u32, address: Self, generation: u64) -> u32;
     /// A hash of both addresses for the mark filter.
     fn hash(local: Self, remote: Self) -> u64;
     /// The address as four words.
@@ -171,14 +175,13 @@ impl Tables for u32 {
         &FRAGMENTS4
     }
     #[inline(always)]
-    fn class_of_address(table: u32, address: Self) -> Option<u32> {
-        // SAFETY: a slot that is re-used under the reference yields another valid class number; tables are
-        // immutable while a packet can hold their generation.
-        unsafe { ADDRESSES4.get(&AddressKey4 { table, address }) }.copied()
+    fn at_address(table: u32, address: Self, generation: u64) -> u32 {
+        // SAFETY: no element is given to another key while a packet can hold it (`STATE_LOOSE`).
+        unsafe { ADDRESSES4.get(&AddressKey4 { table, address }) }.map_or(0, |entry| entry.at(generation))
     }
     #[inline(always)]
-    fn class_of_prefix(table: u32, address: Self) -> Option<u32> {
-        PREFIXES4.get(&Key::new(64, [table, address])).copied()
+    fn at_prefix(table: u32, address: Self, generation: u64) -> u32 {
+        PREFIXES4.get(&Key::new(64, [table, address])).map_or(0, |entry| entry.at(generation))
     }
     #[inline(always)]
     fn hash(local: Self, remote: Self) -> u64 {
@@ -240,14 +243,14 @@ impl Tables for [u32; 4] {
         &FRAGMENTS6
     }
     #[inline(always)]
-    fn class_of_address(table: u32, address: Self) -> Option<u32> {
+    fn at_address(table: u32, address: Self, generation: u64) -> u32 {
         // SAFETY: as for IPv4.
-        unsafe { ADDRESSES6.get(&AddressKey6 { table, address }) }.copied()
+        unsafe { ADDRESSES6.get(&AddressKey6 { table, address }) }.map_or(0, |entry| entry.at(generation))
     }
     #[inline(always)]
-    fn class_of_prefix(table: u32, address: Self) -> Option<u32> {
+    fn at_prefix(table: u32, address: Self, generation: u64) -> u32 {
         let [a, b, c, d] = address;
-        PREFIXES6.get(&Key::new(160, [table, a, b, c, d])).copied()
+        PREFIXES6.get(&Key::new(160, [table, a, b, c, d])).map_or(0, |entry| entry.at(generation))
     }
     #[inline(always)]
     fn hash(local: Self, remote: Self) -> u64 {
@@ -263,16 +266,23 @@ impl Tables for [u32; 4] {
     }
 }
 
-/// The live generation: the one word that a swap writes. Read it once a packet.
+/// The one word that a swap writes: the live generation. Read it once a packet.
 #[inline(always)]
-pub fn live_generation() -> u64 {
-    STATE.get(STATE_GENERATION).copied().unwrap_or(0)
+pub fn live_word() -> u64 {
+    STATE.get(STATE_WORD).copied().unwrap_or(0)
 }
 
 /// The interface's row in that generation.
 #[inline(always)]
 pub fn policy(generation: u64, slot: u32) -> Option<&'static Policy> {
     POLICIES.get(policy_row(generation, slot))
+}
+
+/// What a view permits to an identity, by number; [`CLASS_NONE`] where it names none of its groups.
+#[inline(always)]
+pub fn class_in_view(view: u32, identity: u32) -> u32 {
+    // SAFETY: an entry goes only when no packet can hold its view or its identity.
+    unsafe { VIEWS.get(&ViewKey { view, identity }) }.copied().unwrap_or(CLASS_NONE)
 }
 
 /// A class by number.

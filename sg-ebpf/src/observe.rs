@@ -31,7 +31,7 @@ pub fn is_on(config: Config, policy: &Policy) -> bool {
 /// The same, for a packet that is about to be dropped, whose stages are done with its policy.
 #[inline(always)]
 pub fn spares(config: Config) -> bool {
-    maps::policy(maps::live_generation(), config.slot).is_some_and(|policy| is_on(config, policy))
+    maps::policy(maps::live_word(), config.slot).is_some_and(|policy| is_on(config, policy))
 }
 
 /// Looks at a packet, which passes whatever it is.

@@ -146,7 +146,7 @@ fn link<C: Cursor>(config: Config, frame: &Frame<C>, bytes: &mut u64) -> Result<
         Some(link) => link,
         None => packet::link(frame.cursor, frame.tags, config.vlan_aware.then_some(frame.vlans))?,
     };
-    let generation = maps::live_generation();
+    let generation = maps::live_word();
     let policy = maps::policy(generation, config.slot).ok_or(Drop::NoPolicy)?;
     if policy.flags & POLICY_PRESENT == 0 {
         return Err(Drop::NoPolicy);

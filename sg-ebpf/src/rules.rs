@@ -1,4 +1,4 @@
-//! Rules: remote address → class → port set. Rules only permit, and they add up, so one look decides.
+//! Rules: remote address → class → port set, by CIDR block, by membership of groups, and by prefix list.
 
 use crate::{
     maps::{self, Tables},
@@ -6,7 +6,10 @@ use crate::{
 };
 use sg_common::{
     Direction,
-    policy::{CLASS_NONE, HAS_ADDRESSES, HAS_PREFIXES, PORTS_ALL, PORTS_NONE},
+    policy::{
+        CLASS_NONE, HAS_ADDRESSES, HAS_PREFIXES, IDENTITY_NONE, ListUse, PORTS_ALL, PORTS_NONE,
+        TABLE_MEMBERS, VIEW_NONE, table_number,
+    },
     wire::protocol,
 };
 
@@ -22,7 +25,8 @@ fn point<A: Tables>(scene: &Scene<A>) -> u16 {
     }
 }
 
-/// Whether the rules of the packet's direction admit it.
+/// Whether the rules of the packet's direction admit it: by a CIDR block, as a member of a group, or by a prefix list.
+/// Rules only permit, so whichever says yes first has decided.
 #[inline(always)]
 pub fn admit<A: Tables>(scene: &Scene<A>) -> bool {
     let lookups = &scene.policy.lookup[A::INDEX];
@@ -30,18 +34,52 @@ pub fn admit<A: Tables>(scene: &Scene<A>) -> bool {
         Direction::Ingress => &lookups[0],
         Direction::Egress => &lookups[1],
     };
-    let mut number = None;
-    if lookup.holds & HAS_ADDRESSES != 0 {
-        number = A::class_of_address(lookup.table, scene.remote());
+    let (remote, generation) = (scene.remote(), scene.generation);
+    let mut class = find::<A>(lookup.table, remote, generation);
+    if class == 0 {
+        class = lookup.world;
     }
-    if number.is_none() && lookup.holds & HAS_PREFIXES != 0 {
-        number = A::class_of_prefix(lookup.table, scene.remote());
+    if permits(scene, class) {
+        return true;
     }
-    let number = number.unwrap_or(lookup.world);
-    if number == CLASS_NONE {
+    if lookup.view != VIEW_NONE {
+        let identity = A::at_address(TABLE_MEMBERS, remote, generation);
+        if identity != IDENTITY_NONE && permits(scene, maps::class_in_view(lookup.view, identity)) {
+            return true;
+        }
+    }
+    let [a, b, c, d] = &lookup.lists;
+    list_admits(scene, a) || list_admits(scene, b) || list_admits(scene, c) || list_admits(scene, d)
+}
+
+/// Whether a prefix list that rules name holds the far end, and they permit the packet.
+#[inline(always)]
+fn list_admits<A: Tables>(scene: &Scene<A>, list: &ListUse) -> bool {
+    // Its ports first: they are cheap to look up, and the addresses of a long list are not.
+    permits(scene, list.class) && find::<A>(list.table, scene.remote(), scene.generation) != 0
+}
+
+/// What a table has for an address; 0 is nothing.
+#[inline(always)]
+fn find<A: Tables>(table: u32, address: A, generation: u64) -> u32 {
+    let number = table_number(table);
+    let mut found = 0;
+    if table & HAS_ADDRESSES != 0 {
+        found = A::at_address(number, address, generation);
+    }
+    if found == 0 && table & HAS_PREFIXES != 0 {
+        found = A::at_prefix(number, address, generation);
+    }
+    found
+}
+
+/// Whether a class admits the packet.
+#[inline(always)]
+fn permits<A: Tables>(scene: &Scene<A>, class: u32) -> bool {
+    if class == CLASS_NONE {
         return false;
     }
-    let Some(class) = maps::class(number) else { return false };
+    let Some(class) = maps::class(class) else { return false };
     match scene.packet.network.protocol {
         protocol::TCP => holds(class.tcp, point(scene)),
         protocol::UDP => holds(class.udp, point(scene)),

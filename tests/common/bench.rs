@@ -10,7 +10,7 @@ use sg_common::{
     reason::Verdict,
 };
 use sg_ctl::{
-    compile::{Image, compile},
+    compile::{Change, Image, compile},
     kernel::{
         BpfMap, Host, Plain,
         object::{self, Constants},
@@ -167,10 +167,10 @@ impl Bench {
     pub fn install(&mut self) {
         self.load();
         let image = compile(&self.state);
+        let change = Change::between(self.image.clone(), image.clone());
         let host = self.host();
-        let prepared = host.build(&image).unwrap();
-        host.go_live(prepared, 0).unwrap();
-        host.settle(&self.image, &image).unwrap();
+        let prepared = host.build_whole(&change).unwrap();
+        host.settle(&host.go_live(prepared, 0).unwrap(), &change).unwrap();
         self.image = image;
     }
 

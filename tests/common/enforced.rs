@@ -10,11 +10,12 @@ use sg_common::{
     limits::MAX_INTERFACES,
     policy::{
         self, AddressKey4, AddressKey6, CLASS_NONE, Class, INLINE_LOCALS, LocalKey, Lookup, PORT_WORDS,
-        PORTS_ALL, PORTS_NONE, Policy, PortSet, PrefixKey4, PrefixKey6, TABLE_NONE, policy_row,
+        PORTS_ALL, PORTS_NONE, Policy, PortSet, PrefixKey4, PrefixKey6, TABLE_MEMBERS, TABLE_NONE, VIEW_NONE,
+        Versioned, ViewKey, generation_of, policy_row, table_number,
     },
 };
 use sg_ctl::{
-    compile::{Image, InterfacePolicy, Net, Permission, Ports, Table, compile},
+    compile::{Family, Image, InterfacePolicy, Net, Permission, Ports, Table, compile},
     kernel::{BpfMap, Plain},
     store::{self, Snapshot},
 };
@@ -28,8 +29,12 @@ use std::{
 /// What one interface is judged by, as far as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
-    /// `[family][direction]`
+    /// `[family][direction]`: the table of CIDR blocks.
     pub tables: [[Table; 2]; 2],
+    /// `[family][direction]`: what members of groups may do, as far as they may anything.
+    pub members: [[BTreeMap<IpAddr, Permission>; 2]; 2],
+    /// `[family][direction]`: prefix lists and what their addresses may do, sorted.
+    pub lists: [[Vec<(Vec<Net>, Permission)>; 2]; 2],
     /// `[family][TCP, UDP]`
     pub open_in: [[Ports; 2]; 2],
     /// `[family][TCP, UDP]`
@@ -42,8 +47,8 @@ pub struct Judgement {
     pub timeouts: [u32; 3],
 }
 
-impl From<&InterfacePolicy> for Judgement {
-    fn from(compiled: &InterfacePolicy) -> Self {
+impl Judgement {
+    fn of(compiled: &InterfacePolicy, image: &Image) -> Self {
         let options = &compiled.options;
         let switches = [
             (!options.no_source_dest_check, policy::CHECK_SOURCE),
@@ -52,8 +57,33 @@ impl From<&InterfacePolicy> for Judgement {
             (options.non_ip_pass, policy::PASS_NON_IP),
         ];
         let timeouts = &compiled.timeouts;
+        let members = [0, 1].map(|family| {
+            [0, 1].map(|direction| {
+                let groups = &compiled.access[family][direction].groups;
+                let of_family = |address: &IpAddr| usize::from(address.is_ipv6()) == family;
+                let members = image.members.iter().filter(|(address, _)| of_family(address));
+                let may = members.map(|(address, identity)| {
+                    let mut may = Permission::default();
+                    identity.iter().filter_map(|group| groups.get(group)).for_each(|more| may.add(more));
+                    (*address, may)
+                });
+                may.filter(|(_, may)| !may.is_nothing()).collect()
+            })
+        });
+        let lists = [0, 1].map(|family| {
+            [0, 1].map(|direction| {
+                let lists = compiled.access[family][direction].lists.iter();
+                let mut lists: Vec<_> =
+                    lists.map(|(id, may)| (image.lists[id].nets().collect(), may.clone())).collect();
+                lists.sort();
+                lists
+            })
+        });
         Self {
-            tables: compiled.tables.clone(),
+            tables: [0, 1]
+                .map(|family| [0, 1].map(|direction| compiled.access[family][direction].table.clone())),
+            members,
+            lists,
             open_in: compiled.open_in.clone(),
             open_out: compiled.open_out.clone(),
             locals: compiled.locals.iter().copied().collect(),
@@ -69,13 +99,14 @@ pub type Judgements = BTreeMap<u16, Judgement>;
 /// What a compiled image would have the kernel judge by.
 #[must_use]
 pub fn judgements(image: &Image) -> Judgements {
-    image.policies.iter().map(|(slot, compiled)| (*slot, compiled.into())).collect()
+    image.policies.iter().map(|(slot, compiled)| (*slot, Judgement::of(compiled, image))).collect()
 }
 
 /// The policy maps as they were at one moment, and what of them the live generation reaches.
 pub struct Enforced {
     /// What every interface is judged by.
     pub judgements: Judgements,
+    word: u64,
     generation: u64,
     cells: Vec<u64>,
     contents: Contents,
@@ -87,9 +118,10 @@ pub struct Enforced {
 struct Contents {
     classes: BpfMap<u32, Class>,
     port_sets: BpfMap<u32, PortSet>,
-    /// By family and table: what is looked up, and its class.
+    /// By family and table: what is looked up, and its class as the live generation has it.
     addresses: [BTreeMap<u32, Vec<(Net, u32)>>; 2],
     prefixes: [BTreeMap<u32, Vec<(Net, u32)>>; 2],
+    views: BTreeMap<ViewKey, u32>,
     locals: BTreeMap<u32, BTreeSet<[u32; 4]>>,
 }
 
@@ -99,6 +131,8 @@ struct Reached {
     sets: BTreeSet<u32>,
     classes: BTreeSet<u32>,
     tables: [BTreeSet<u32>; 2],
+    views: BTreeSet<u32>,
+    identities: BTreeSet<u32>,
 }
 
 fn open<K: Plain, V: Plain>(dir: &Path, name: &str) -> BpfMap<K, V> {
@@ -121,7 +155,7 @@ fn address(words: &[u32]) -> IpAddr {
 }
 
 impl Contents {
-    fn read(dir: &Path) -> Self {
+    fn read(dir: &Path, word: u64) -> Self {
         type Tables = BTreeMap<u32, Vec<(Net, u32)>>;
         fn sorted(entries: impl Iterator<Item = (u32, Net, u32)>) -> Tables {
             let mut tables = Tables::new();
@@ -129,24 +163,33 @@ impl Contents {
             tables.values_mut().for_each(|entries| entries.sort());
             tables
         }
-        let v4 = all::<AddressKey4, u32>(dir, "ADDRESSES4").into_iter();
-        let v6 = all::<AddressKey6, u32>(dir, "ADDRESSES6").into_iter();
+        let live = |entry: Versioned| entry.at(word);
+        let v4 = all::<AddressKey4, Versioned>(dir, "ADDRESSES4").into_iter();
+        let v6 = all::<AddressKey6, Versioned>(dir, "ADDRESSES6").into_iter();
         let addresses = [
-            sorted(v4.map(|(key, class)| (key.table, Net::host(address(&[key.address])), class))),
-            sorted(v6.map(|(key, class)| (key.table, Net::host(address(&key.address)), class))),
+            sorted(v4.map(|(key, class)| (key.table, Net::host(address(&[key.address])), live(class)))),
+            sorted(v6.map(|(key, class)| (key.table, Net::host(address(&key.address)), live(class)))),
         ];
         let net = |bits: u32, words: &[u32]| Net::new(address(words), u8::try_from(bits - 32).unwrap());
-        let v4 = all::<PrefixKey4, u32>(dir, "PREFIXES4").into_iter();
-        let v6 = all::<PrefixKey6, u32>(dir, "PREFIXES6").into_iter();
+        let v4 = all::<PrefixKey4, Versioned>(dir, "PREFIXES4").into_iter();
+        let v6 = all::<PrefixKey6, Versioned>(dir, "PREFIXES6").into_iter();
         let prefixes = [
-            sorted(v4.map(|(key, class)| (key.at.table, net(key.bits, &[key.at.address]), class))),
-            sorted(v6.map(|(key, class)| (key.at.table, net(key.bits, &key.at.address), class))),
+            sorted(v4.map(|(key, class)| (key.at.table, net(key.bits, &[key.at.address]), live(class)))),
+            sorted(v6.map(|(key, class)| (key.at.table, net(key.bits, &key.at.address), live(class)))),
         ];
         let mut locals = BTreeMap::<u32, BTreeSet<[u32; 4]>>::new();
         for key in all::<LocalKey, u32>(dir, "LOCALS").into_keys() {
             locals.entry(key.row).or_default().insert(key.address);
         }
-        Self { classes: open(dir, "CLASSES"), port_sets: open(dir, "PORT_SETS"), addresses, prefixes, locals }
+        let views = all(dir, "VIEWS");
+        Self {
+            classes: open(dir, "CLASSES"),
+            port_sets: open(dir, "PORT_SETS"),
+            addresses,
+            prefixes,
+            views,
+            locals,
+        }
     }
 
     fn ports(&self, number: u32, reached: &mut Reached) -> Ports {
@@ -188,19 +231,58 @@ impl Contents {
         }
     }
 
-    fn table(&self, family: usize, lookup: &Lookup, reached: &mut Reached) -> Table {
-        let mut entries = |map: &BTreeMap<u32, Vec<(Net, u32)>>, holds: u32| -> Vec<(Net, Permission)> {
-            let found = map.get(&lookup.table).map_or(&[][..], Vec::as_slice);
-            let is_seen = lookup.holds & holds != 0;
-            assert_eq!(is_seen, !found.is_empty(), "table {} of family {family}", lookup.table);
-            found.iter().map(|(net, class)| (*net, self.permission(*class, reached))).collect()
-        };
-        let addresses = entries(&self.addresses[family], policy::HAS_ADDRESSES);
-        let prefixes = entries(&self.prefixes[family], policy::HAS_PREFIXES);
-        if lookup.table != TABLE_NONE {
-            reached.tables[family].insert(lookup.table);
+    /// What a table holds in the live generation.
+    fn entries(&self, family: usize, table: u32, reached: &mut Reached) -> [Vec<(Net, u32)>; 2] {
+        let number = table_number(table);
+        if number != TABLE_NONE {
+            reached.tables[family].insert(number);
         }
+        [(&self.addresses, policy::HAS_ADDRESSES), (&self.prefixes, policy::HAS_PREFIXES)].map(
+            |(map, holds)| {
+                let found = map[family].get(&number).cloned().unwrap_or_default();
+                assert!(
+                    table & holds != 0 || found.is_empty(),
+                    "table {number} of family {family} is not looked at"
+                );
+                found
+            },
+        )
+    }
+
+    fn table(&self, family: usize, lookup: &Lookup, reached: &mut Reached) -> Table {
+        let [addresses, prefixes] = self.entries(family, lookup.table, reached).map(|entries| {
+            entries.into_iter().map(|(net, class)| (net, self.permission(class, reached))).collect()
+        });
         Table { world: self.permission(lookup.world, reached), addresses, prefixes }
+    }
+
+    fn members(&self, family: usize, lookup: &Lookup, reached: &mut Reached) -> BTreeMap<IpAddr, Permission> {
+        if lookup.view == VIEW_NONE {
+            return BTreeMap::new();
+        }
+        reached.views.insert(lookup.view);
+        let of_family =
+            |net: &Net| if family == 0 { net.cidr(Family::V4).addr() } else { net.cidr(Family::V6).addr() };
+        let members = self.addresses[family].get(&TABLE_MEMBERS).into_iter().flatten();
+        let may = members.map(|(net, identity)| {
+            let class = self.views.get(&ViewKey { view: lookup.view, identity: *identity });
+            (of_family(net), self.permission(class.copied().unwrap_or(CLASS_NONE), reached))
+        });
+        may.filter(|(_, may)| !may.is_nothing()).collect()
+    }
+
+    fn lists(&self, family: usize, lookup: &Lookup, reached: &mut Reached) -> Vec<(Vec<Net>, Permission)> {
+        let used = lookup.lists.iter().take_while(|list| list.class != CLASS_NONE);
+        let mut lists: Vec<_> = used
+            .map(|list| {
+                let entries = self.entries(family, list.table, reached);
+                let mut nets: Vec<Net> = entries.concat().into_iter().map(|(net, _)| net).collect();
+                nets.sort();
+                (nets, self.permission(list.class, reached))
+            })
+            .collect();
+        lists.sort();
+        lists
     }
 
     fn locals(&self, index: u32, row: &Policy) -> BTreeSet<IpAddr> {
@@ -229,6 +311,12 @@ impl Contents {
             tables: [0, 1].map(|family| {
                 [0, 1].map(|direction| self.table(family, &row.lookup[family][direction], reached))
             }),
+            members: [0, 1].map(|family| {
+                [0, 1].map(|direction| self.members(family, &row.lookup[family][direction], reached))
+            }),
+            lists: [0, 1].map(|family| {
+                [0, 1].map(|direction| self.lists(family, &row.lookup[family][direction], reached))
+            }),
             open_in: row.open_in.map(|sets| sets.map(|number| self.ports(number, reached))),
             open_out: row.open_out.map(|sets| sets.map(|number| self.ports(number, reached))),
             locals: self.locals(index, row),
@@ -246,13 +334,16 @@ impl Enforced {
             return None;
         }
         let cells = open::<u32, u64>(dir, "STATE").head(policy::STATE_CELLS).unwrap();
-        let generation = cells[policy::STATE_GENERATION as usize];
+        let word = cells[policy::STATE_WORD as usize];
+        let generation = generation_of(word);
         let rows = open::<u32, Policy>(dir, "POLICIES").head(policy::POLICY_ROWS).unwrap();
-        let contents = Contents::read(dir);
+        let contents = Contents::read(dir, word);
         let mut reached = Reached::default();
+        let members = contents.addresses.iter().filter_map(|tables| tables.get(&TABLE_MEMBERS)).flatten();
+        reached.identities.extend(members.map(|(_, identity)| *identity));
         let mut judgements = Judgements::new();
         for slot in 0..MAX_INTERFACES {
-            let index = policy_row(generation, slot);
+            let index = policy_row(word, slot);
             let row = &rows[index as usize];
             // Generation 0 is no policy at all, whatever its rows hold.
             if generation != 0 && row.flags & policy::POLICY_PRESENT != 0 {
@@ -260,7 +351,7 @@ impl Enforced {
                 judgements.insert(u16::try_from(slot).unwrap(), judgement);
             }
         }
-        Some(Self { judgements, generation, cells, contents, reached, dir: dir.to_path_buf() })
+        Some(Self { judgements, word, generation, cells, contents, reached, dir: dir.to_path_buf() })
     }
 
     /// What no generation refers to and is there all the same: nothing, once a change has cleaned up behind itself.
@@ -269,29 +360,47 @@ impl Enforced {
         let mut garbage = Vec::new();
         let cell = |index: u32| self.cells[index as usize];
         for (what, owed) in [
-            ("a grace period", cell(policy::STATE_QUIESCENT) != self.generation),
             ("a sweep", cell(policy::STATE_SWEPT) != self.generation),
+            ("a removal", cell(policy::STATE_REMOVALS) != 0),
+            ("a generation that was staged", cell(policy::STATE_STAGED) > self.generation),
         ] {
             if owed {
                 garbage.push(format!("{what} is owed: {:?}", self.cells));
             }
         }
+        // Changes in part leave what they no longer refer to for the next change of everything.
+        let everything = self.generation == cell(policy::STATE_WHOLE);
         let tables: BTreeSet<u32> = self.reached.tables.iter().flatten().copied().collect();
         for (what, name, reached) in [
             ("port sets", "LEDGER_SETS", &self.reached.sets),
             ("classes", "LEDGER_CLASSES", &self.reached.classes),
             ("address tables", "LEDGER_TABLES", &tables),
+            ("views", "LEDGER_VIEWS", &self.reached.views),
+            ("identities", "LEDGER_MEMBERS", &self.reached.identities),
         ] {
             let booked = self.booked(name);
-            compare(&mut garbage, &format!("{what} that are booked"), &booked, reached);
+            if everything {
+                compare(&mut garbage, &format!("{what} that are booked"), &booked, reached);
+            } else if !booked.is_superset(reached) {
+                garbage.push(format!("{what} that are booked: {booked:?}, and not {reached:?}"));
+            }
         }
         for family in 0..2 {
             let maps = [&self.contents.addresses[family], &self.contents.prefixes[family]];
-            let filled: BTreeSet<u32> = maps.iter().flat_map(|map| map.keys().copied()).collect();
-            let reached = &self.reached.tables[family];
-            compare(&mut garbage, &format!("tables of family {family} that are filled"), &filled, reached);
+            let mut filled: BTreeSet<u32> = maps.iter().flat_map(|map| map.keys().copied()).collect();
+            filled.remove(&TABLE_MEMBERS);
+            let mut reached = self.reached.tables[family].clone();
+            reached.retain(|number| filled.contains(number));
+            if everything {
+                compare(
+                    &mut garbage,
+                    &format!("tables of family {family} that are filled"),
+                    &filled,
+                    &reached,
+                );
+            }
         }
-        let (first, end) = (policy_row(self.generation, 0), policy_row(self.generation, MAX_INTERFACES));
+        let (first, end) = (policy_row(self.word, 0), policy_row(self.word, MAX_INTERFACES - 1) + 1);
         for row in self.contents.locals.keys().filter(|row| (first..end).contains(row)) {
             if !self.judgements.contains_key(&u16::try_from(row - first).unwrap()) {
                 garbage.push(format!("locals of the empty row {row}"));
@@ -300,19 +409,22 @@ impl Enforced {
         garbage
     }
 
-    /// Numbers that a ledger has given out; each must be finished and bear the live generation's stamp.
+    /// Numbers that a ledger has given out; each must be finished and bear the stamp of the last build of everything or a
+    /// later one.
     fn booked(&self, name: &str) -> BTreeSet<u32> {
-        // As `sg_ctl::kernel`'s ledger lays them out: two words of hash, a stamp for each parity.
+        // As `sg_ctl::kernel`'s ledger lays them out: two words of hash, two stamps.
         let map: BpfMap<u32, [u64; 4]> = open(&self.dir, name);
         let used = u32::try_from(map.get(&0).unwrap().unwrap_or_default()[2]).unwrap();
         let entries = map.head(used.max(1)).unwrap();
         let booked = (0..).zip(entries).skip(1).filter(|(_, entry)| *entry != [0; 4]);
         booked
-            .map(|(number, [hash, more, even, odd])| {
-                let stamp = if self.generation & 1 == 0 { even } else { odd };
-                assert_ne!([hash, more], [0, 0], "{name}: {number} was never finished");
-                assert_eq!(stamp, self.generation, "{name}: {number} is not the live generation's");
-                number
+            .filter_map(|(number, [hash, more, one, other])| {
+                let whole = self.cells[policy::STATE_WHOLE as usize];
+                let is_live = [one, other].iter().any(|stamp| (whole..=self.generation).contains(stamp));
+                // What was cut off before a change in part is left for the next change of everything.
+                assert!(is_live || whole != self.generation, "{name}: {number} is not the live generation's");
+                assert!(!is_live || [hash, more] != [0, 0], "{name}: {number} was never finished");
+                is_live.then_some(number)
             })
             .collect()
     }
@@ -369,7 +481,8 @@ pub fn agree(ctl: &Ctl, look: Look) -> Snapshot {
 /// Everything that is pinned for a host with these interfaces.
 fn pins(dir: &Path, enis: &[String]) -> Vec<PathBuf> {
     use sg_ctl::kernel::object::{FLOW_MAPS, POLICY_MAPS};
-    let ledgers = ["LEDGER_SETS", "LEDGER_CLASSES", "LEDGER_TABLES"];
+    let ledgers =
+        ["LEDGER_SETS", "LEDGER_CLASSES", "LEDGER_TABLES", "LEDGER_VIEWS", "LEDGER_MEMBERS", "IDENTITIES"];
     let maps = POLICY_MAPS.iter().chain(FLOW_MAPS).chain(&ledgers).map(|name| format!("maps/{name}"));
     let links =
         enis.iter().flat_map(|eni| ["", "/receive", "/send"].map(|pin| format!("interfaces/{eni}{pin}")));

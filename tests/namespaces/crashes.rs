@@ -4,7 +4,7 @@
 use serde_json::json;
 use sg_common::policy::REVISION_NONE;
 use sg_ctl::{
-    compile::{compile, lost},
+    compile::{Change, compile, lost},
     kernel::Host,
     model::{Peer, State},
     store,
@@ -59,7 +59,8 @@ fn killed_between_flip_and_revision_nothing_is_lost() {
     // The flip of something that the store does not have, as an attach that never committed makes it.
     let mut other = state;
     other.rules.clear();
-    host.go_live(host.build(&compile(&other)).expect("a build"), REVISION_NONE).expect("a flip");
+    let prepared = host.build_whole(&Change::to(compile(&other))).expect("a build");
+    let _ = host.go_live(prepared, REVISION_NONE).expect("a flip");
     drop(host);
     lab.refuses(V4.admin, V4.host, 22);
     unrelated(&lab);

@@ -2,11 +2,11 @@
 
 use sg_common::{
     Direction::{Egress, Ingress},
-    policy::{STATE_GENERATION, STATE_QUIESCENT, STATE_SWEPT},
+    policy::{STATE_QUIESCENT, STATE_SWEPT},
     reason::{Drop::*, Pass::*},
 };
 use sg_ctl::{
-    compile::{Image, compile},
+    compile::{Change, Image, compile},
     model::{Options, Side},
     ops,
 };
@@ -60,7 +60,7 @@ fn a_build_that_never_went_live_is_cleared_by_the_next() {
         rule.traffic = sg_ctl::model::Traffic::Tcp(sg_ctl::model::PortRange { from: 7, to: 9 });
         rule.peer = sg_ctl::model::Peer::Ipv4("10.9.0.0/17".parse().unwrap());
     });
-    drop(rig.bench.maps().build(&compile(&state)).unwrap());
+    drop(rig.bench.maps().build(&Change::to(compile(&state))).unwrap());
     assert_ne!(held(&rig.bench), before);
     let admitted = |port| {
         let source: IpAddr = "10.9.0.1".parse().unwrap();
@@ -84,9 +84,9 @@ fn a_flip_whose_clean_up_was_cut_off_is_finished_by_the_next_build() {
         state.rules.retain(|_, rule| rule.direction == sg_ctl::model::Direction::Egress);
         compile(&state)
     };
-    host.go_live(host.build(&other).unwrap(), 0).unwrap();
+    let _ = host.go_live(host.build_whole(&Change::to(other)).unwrap(), 0).unwrap();
     assert!(host.owes_sweep().unwrap());
-    let live = host.cell(STATE_GENERATION).unwrap();
+    let live = host.generation().unwrap();
     assert!(host.cell(STATE_QUIESCENT).unwrap() < live && host.cell(STATE_SWEPT).unwrap() < live);
     rig.bench.install();
     assert_eq!(held(&rig.bench), before);

@@ -1,26 +1,25 @@
 //! One interface: the rules of all its groups, added up (T-1).
 
-use super::{Family, InterfacePolicy, Net, Permission, Ports, Table};
+use super::{Access, Family, InterfacePolicy, List, Net, Permission, Ports, Table};
 use crate::model::{
     AddressFamily, Attachment, Direction, GroupId, Interface, Peer, PortRange, PrefixList, PrefixListId,
     Rule, State, Traffic, VpcId,
 };
+use sg_common::policy::INLINE_LISTS;
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::BTreeMap,
     iter,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 /// The interface's policy under the state.
 pub fn compile(state: &State, eni: &Interface, attachment: &Attachment) -> InterfacePolicy {
-    let rules: Vec<&Rule> = state.rules.values().filter(|rule| eni.groups.contains(&rule.group)).collect();
-    let tables = Family::BOTH.map(|family| {
+    let rules: Vec<&Rule> = eni.groups.iter().flat_map(|group| state.rules.of_group(*group)).collect();
+    let access = Family::BOTH.map(|family| {
         Direction::BOTH.map(|direction| {
-            let mut said = said_by_rules(state, eni.vpc, &rules, direction, family);
-            if direction == Direction::Egress && !attachment.options.no_exempt_link_local {
-                add_service_addresses(&mut said, family);
-            }
-            Table::new(family, &said)
+            let rules = rules.iter().copied().filter(|rule| rule.direction == direction);
+            let services = direction == Direction::Egress && !attachment.options.no_exempt_link_local;
+            access(state, eni.vpc, rules, family, services)
         })
     });
     let track_all = attachment.options.force_track;
@@ -36,7 +35,7 @@ pub fn compile(state: &State, eni: &Interface, attachment: &Attachment) -> Inter
     };
     InterfacePolicy {
         eni: eni.id,
-        tables,
+        access,
         open_in: open(Direction::Ingress, Direction::Egress),
         open_out: open(Direction::Egress, Direction::Ingress),
         locals: eni.addresses.clone(),
@@ -57,7 +56,48 @@ pub fn admitted_by(
     Table::new(family, &said_by_rules(state, vpc, rules, direction, family))
 }
 
-/// What the rules of a direction say of the prefixes that they name.
+/// What rules of one direction permit to whom, `services` among them.
+fn access<'a>(
+    state: &State,
+    vpc: VpcId,
+    rules: impl Iterator<Item = &'a Rule>,
+    family: Family,
+    services: bool,
+) -> Access {
+    let mut said = BTreeMap::<Net, Permission>::new();
+    let mut access = Access::default();
+    for rule in rules {
+        let permission = Permission::of(rule.traffic, family);
+        match rule.peer {
+            Peer::Ipv4(_) | Peer::Ipv6(_) => meant(state, vpc, rule.peer, family)
+                .for_each(|net| said.entry(net).or_default().add(&permission)),
+            Peer::Group(group) if is_in_reach(state, vpc, group) => {
+                access.groups.entry(group).or_default().add(&permission);
+            }
+            Peer::PrefixList(list) if is_of(state, list, family) => {
+                access.lists.entry(list).or_default().add(&permission);
+            }
+            // Stale, or of the other family.
+            Peer::Group(_) | Peer::PrefixList(_) => {}
+        }
+    }
+    access.groups.retain(|_, permission| !permission.is_nothing());
+    access.lists.retain(|_, permission| !permission.is_nothing());
+    // A row has room for a few lists.
+    while access.lists.len() > INLINE_LISTS
+        && let Some((list, permission)) = access.lists.pop_last()
+    {
+        let nets = entries(state, list, family);
+        nets.for_each(|net| said.entry(net).or_default().add(&permission));
+    }
+    if services {
+        add_service_addresses(&mut said, family);
+    }
+    access.table = Table::new(family, &said);
+    access
+}
+
+/// What the rules of a direction say of the prefixes that they name, groups and lists among them.
 fn said_by_rules(
     state: &State,
     vpc: VpcId,
@@ -68,13 +108,14 @@ fn said_by_rules(
     let mut said = BTreeMap::<Net, Permission>::new();
     for rule in rules.iter().filter(|rule| rule.direction == direction) {
         let permission = Permission::of(rule.traffic, family);
-        // Most prefixes of a long list are named once.
-        meant(state, vpc, rule.peer, family).for_each(|net| match said.entry(net) {
-            Entry::Vacant(new) => drop(new.insert(permission.clone())),
-            Entry::Occupied(mut named) => named.get_mut().add(&permission),
-        });
+        meant(state, vpc, rule.peer, family).for_each(|net| said.entry(net).or_default().add(&permission));
     }
     said
+}
+
+/// Whether there is such a list, of that family.
+fn is_of(state: &State, list: PrefixListId, family: Family) -> bool {
+    state.prefix_lists.get(&list).is_some_and(|list| List::from(list).family == family)
 }
 
 /// The prefixes of a family that a peer means in rules of a VPC's groups.

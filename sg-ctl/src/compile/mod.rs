@@ -1,24 +1,32 @@
 //! The policy compiler: from security groups to what the datapath looks up. A pure function of the state.
 //!
 //! Rules only permit and they add up, so a decision is a set membership: the remote address names a *class*, the class
-//! has a port set for each protocol. An address table holds, for every prefix that a rule names, the union of all that
-//! covers it, so that one longest match answers for all rules.
+//! has a port set for each protocol. The CIDR blocks of an interface's rules are one table, whose entries hold the union
+//! of all that covers them, so that one longest match answers for all of them. Members of groups and entries of prefix lists
+//! are the host's, whichever interfaces name them: a member more is one entry, however many interfaces it concerns.
 
+mod access;
 mod attribution;
+mod change;
 mod interface;
+mod members;
+mod part;
 mod permission;
 mod ports;
 mod released;
 mod table;
 
+pub use access::Access;
 pub use attribution::{Attribution, Carried, Removal, Start, Tracking, attribute};
+pub use change::{Change, Scope};
 pub use interface::admitted_by;
+pub use members::{Identity, List};
 pub use permission::Permission;
 pub use ports::Ports;
 pub use released::{Released, lost, still_lost};
 pub use table::{Net, Table};
 
-use crate::model::{EniId, State};
+use crate::model::{EniId, PrefixListId, State};
 use sg_common::{
     flow::{Flow, KeyHead},
     wire::protocol,
@@ -68,6 +76,10 @@ impl Family {
 pub struct Image {
     /// By slot.
     pub policies: BTreeMap<u16, InterfacePolicy>,
+    /// Members of groups; nobody where no interface is attached.
+    pub members: BTreeMap<IpAddr, Identity>,
+    /// The prefix lists that policies name.
+    pub lists: BTreeMap<PrefixListId, List>,
     /// Addresses whose flows end when this is put in force.
     pub released: Released,
 }
@@ -78,7 +90,7 @@ pub struct InterfacePolicy {
     /// The interface, for messages.
     pub eni: EniId,
     /// `[family][direction]`, directions as in [`crate::model::Direction::BOTH`].
-    pub tables: [[Table; 2]; 2],
+    pub access: [[Access; 2]; 2],
     /// `[family][TCP, UDP]`: local ports to which a flow started inward is untracked (P-2a).
     pub open_in: [[Ports; 2]; 2],
     /// `[family][TCP, UDP]`: remote ports to which a flow started outward is untracked (P-2b).
@@ -109,10 +121,32 @@ impl InterfacePolicy {
     }
 }
 
+impl InterfacePolicy {
+    /// Whether a tracked flow could begin under this policy of the image, as it began.
+    #[must_use]
+    pub fn admits_flow(&self, image: &Image, head: &KeyHead, remote: IpAddr, flow: &Flow) -> bool {
+        begins(head, remote, flow, |family, direction, point| {
+            let access = &self.access[family as usize][direction];
+            access.lookup(image, remote).admits(family, head.protocol, point)
+        })
+    }
+}
+
 /// Whether a tracked flow could begin under these tables, `[family][direction]`, as it began.
 #[must_use]
 pub fn admits_flow(tables: &[[Table; 2]; 2], head: &KeyHead, remote: IpAddr, flow: &Flow) -> bool {
-    let family = Family::of(&remote);
+    begins(head, remote, flow, |family, direction, point| {
+        tables[family as usize][direction].lookup(remote).admits(family, head.protocol, point)
+    })
+}
+
+/// Asks about the packet that a flow began with: family, direction and point.
+fn begins(
+    head: &KeyHead,
+    remote: IpAddr,
+    flow: &Flow,
+    admits: impl FnOnce(Family, usize, u16) -> bool,
+) -> bool {
     let inward = flow.started == sg_common::Direction::Ingress as u32;
     let point = match (head.protocol, inward) {
         // The request's type; that it was a query means code 0.
@@ -120,74 +154,28 @@ pub fn admits_flow(tables: &[[Table; 2]; 2], head: &KeyHead, remote: IpAddr, flo
         (_, true) => head.local_port,
         (_, false) => head.remote_port,
     };
-    tables[family as usize][usize::from(!inward)].lookup(remote).admits(family, head.protocol, point)
+    admits(Family::of(&remote), usize::from(!inward), point)
 }
 
 /// Compiles the whole state.
 #[must_use]
 pub fn compile(state: &State) -> Image {
-    let policies = state
+    let policies: BTreeMap<u16, InterfacePolicy> = state
         .attached()
         .map(|(eni, attachment)| (attachment.slot, interface::compile(state, eni, attachment)))
         .collect();
-    Image { policies, released: Released::of(state) }
+    if policies.is_empty() {
+        return Image::default();
+    }
+    let lists = lists_of(state, &policies);
+    Image { policies, members: members::members(state), lists, released: Released::of(state) }
 }
 
-impl Image {
-    /// Whether `next` is in force where `self` is: every packet is judged the same, and no flow ends. What `self` released
-    /// ended flows when it was put in force, and would not end those that were opened since.
-    #[must_use]
-    pub fn serves_as(&self, next: &Self) -> bool {
-        self.policies == next.policies && next.released.is_empty()
-    }
-
-    /// How many ports of TCP and UDP were untracked on some interface in `self` and are not any more in `next`.
-    #[must_use]
-    pub fn interrupted_ports(&self, next: &Self) -> u32 {
-        let mut interrupted = [Ports::NONE, Ports::NONE];
-        for (slot, policy) in &self.policies {
-            for family in 0..2 {
-                for (protocol, ports) in interrupted.iter_mut().enumerate() {
-                    for (before, of) in [(&policy.open_in, Side::In), (&policy.open_out, Side::Out)] {
-                        let after = next.policies.get(slot).map(|policy| match of {
-                            Side::In => &policy.open_in[family][protocol],
-                            Side::Out => &policy.open_out[family][protocol],
-                        });
-                        let before = &before[family][protocol];
-                        ports.add(&after.map_or_else(|| before.clone(), |after| before.without(after)));
-                    }
-                }
-            }
-        }
-        interrupted.iter().map(Ports::len).sum()
-    }
-
-    /// Whether some flow that may have an entry under `self` is untracked under `next` (P-3a).
-    #[must_use]
-    pub fn is_opened_by(&self, next: &Self) -> bool {
-        next.policies.iter().any(|(slot, after)| {
-            let before = self.policies.get(slot);
-            (0..2).any(|family| {
-                (0..2).any(|protocol| {
-                    let opened = |before: Option<&Ports>, after: &Ports| match before {
-                        Some(before) => !after.without(before).is_empty(),
-                        None => !after.is_empty(),
-                    };
-                    opened(before.map(|p| &p.open_in[family][protocol]), &after.open_in[family][protocol])
-                        || opened(
-                            before.map(|p| &p.open_out[family][protocol]),
-                            &after.open_out[family][protocol],
-                        )
-                })
-            })
-        })
-    }
-}
-
-/// Which of the two cases of P-2.
-enum Side {
-    In,
-    Out,
+/// The prefix lists that policies name.
+fn lists_of(state: &State, policies: &BTreeMap<u16, InterfacePolicy>) -> BTreeMap<PrefixListId, List> {
+    let named = policies.values().flat_map(|policy| policy.access.iter().flatten());
+    let named = named.flat_map(|access| access.lists.keys());
+    named.filter_map(|id| Some((*id, List::from(state.prefix_lists.get(id)?)))).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! An address table: which permission an address has, by longest match.
 
 use super::{Family, Permission};
-use std::{collections::BTreeMap, net::IpAddr};
+use ipnet::IpNet;
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// A prefix: the address in the upper bits of a `u128` for both families, so that order is the order of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +32,16 @@ impl Net {
     #[must_use]
     pub fn host(address: IpAddr) -> Self {
         Self::new(address, Family::of(&address).bits())
+    }
+
+    /// As a prefix of its family.
+    #[must_use]
+    pub fn cidr(&self, family: Family) -> IpNet {
+        let address = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::from_bits((self.address >> 96) as u32)),
+            Family::V6 => IpAddr::V6(Ipv6Addr::from_bits(self.address)),
+        };
+        IpNet::new_assert(address, self.length)
     }
 
     /// Whether every address of `other` is one of `self`.

@@ -2,7 +2,7 @@
 
 use super::{
     host::Host,
-    install::words,
+    net::words,
     object::{self, Constants},
     sys,
 };

@@ -1,6 +1,13 @@
 //! One host's datapath: its pinned maps, and the lock that lets one command at a time change them.
 
-use super::{clock, ledger::Ledger, map::BpfMap, object};
+use super::{
+    build::Ledgers,
+    clock,
+    identities::Identities,
+    ledger::{Builds, Ledger},
+    map::BpfMap,
+    object,
+};
 use crate::{
     error::{Refusal, Result},
     model::Attachment,
@@ -14,7 +21,8 @@ use sg_common::{
     mark::MarkBlock,
     policy::{
         AddressKey4, AddressKey6, CLOCK_TEST, Class, Counter, LocalKey, OBSERVES, Policy, PortSet,
-        PrefixKey4, PrefixKey6, STATE_GENERATION, STATE_HZ, STATE_SCHEMA,
+        PrefixKey4, PrefixKey6, STATE_HZ, STATE_SCHEMA, STATE_WHOLE, STATE_WORD, Versioned, ViewKey,
+        generation_of,
     },
     track::Clock,
 };
@@ -31,10 +39,12 @@ pub struct Host {
     pub(super) policies: BpfMap<u32, Policy>,
     pub(super) classes: BpfMap<u32, Class>,
     pub(super) port_sets: BpfMap<u32, PortSet>,
-    pub(super) addresses4: BpfMap<AddressKey4, u32>,
-    pub(super) addresses6: BpfMap<AddressKey6, u32>,
-    pub(super) prefixes4: BpfMap<PrefixKey4, u32>,
-    pub(super) prefixes6: BpfMap<PrefixKey6, u32>,
+    pub(super) addresses4: BpfMap<AddressKey4, Versioned>,
+    pub(super) addresses6: BpfMap<AddressKey6, Versioned>,
+    pub(super) prefixes4: BpfMap<PrefixKey4, Versioned>,
+    pub(super) prefixes6: BpfMap<PrefixKey6, Versioned>,
+    pub(super) views: BpfMap<ViewKey, u32>,
+    pub(super) identities: Identities,
     pub(super) locals: BpfMap<LocalKey, u32>,
     /// Established, answered, pending.
     pub flows4: [BpfMap<FlowKey4, Flow>; 3],
@@ -149,6 +159,11 @@ impl Host {
             addresses6: BpfMap::open(&at("ADDRESSES6"))?,
             prefixes4: BpfMap::open(&at("PREFIXES4"))?,
             prefixes6: BpfMap::open(&at("PREFIXES6"))?,
+            views: BpfMap::open(&at("VIEWS"))?,
+            identities: match at("IDENTITIES").exists() {
+                true => BpfMap::open(&at("IDENTITIES"))?,
+                false => BpfMap::create_hash(&at("IDENTITIES"), limits::MAX_VIEW_ENTRIES, "SG_IDENTITIES")?,
+            },
             locals: BpfMap::open(&at("LOCALS"))?,
             flows4: [
                 BpfMap::open(&at("ESTABLISHED4"))?,
@@ -187,23 +202,34 @@ impl Host {
         Ok(self.state.get(&cell)?.unwrap_or(0))
     }
 
+    /// The word that packets read: the live generation, and the bank of its rows.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn word(&self) -> Result<u64> {
+        self.cell(STATE_WORD)
+    }
+
     /// The live generation.
     ///
     /// # Errors
     /// Where it cannot be read.
     pub fn generation(&self) -> Result<u64> {
-        self.cell(STATE_GENERATION)
+        Ok(generation_of(self.word()?))
     }
 
-    pub(super) fn ledgers(&self) -> Result<[Ledger; 3]> {
+    pub(super) fn ledgers(&self) -> Result<Ledgers> {
+        let builds = Builds { whole: self.cell(STATE_WHOLE)?, live: self.generation()? };
         let open = |name: &str, capacity, reserved, what| {
-            Ledger::open_or_create(&self.maps().join(name), capacity, reserved, what)
+            Ledger::open_or_create(&self.maps().join(name), capacity, reserved, builds, what)
         };
-        Ok([
-            open("LEDGER_SETS", limits::MAX_PORT_SETS, 2, "port sets")?,
-            open("LEDGER_CLASSES", limits::MAX_CLASSES, 1, "classes")?,
-            open("LEDGER_TABLES", limits::MAX_TABLES, 1, "address tables")?,
-        ])
+        Ok(Ledgers {
+            sets: open("LEDGER_SETS", limits::MAX_PORT_SETS, 2, "port sets")?,
+            classes: open("LEDGER_CLASSES", limits::MAX_CLASSES, 1, "classes")?,
+            tables: open("LEDGER_TABLES", limits::MAX_TABLES, 2, "address tables")?,
+            views: open("LEDGER_VIEWS", limits::MAX_VIEWS, 1, "views of groups")?,
+            identities: open("LEDGER_MEMBERS", limits::MAX_IDENTITIES, 1, "combinations of groups")?,
+        })
     }
 
     /// How full the policy maps are. Of those that share by content, entries are distinct contents.
@@ -211,7 +237,7 @@ impl Host {
     /// # Errors
     /// Where they cannot be read.
     pub fn policy_maps(&self) -> Result<Vec<MapStatus>> {
-        let [sets, classes, _] = self.ledgers()?;
+        let Ledgers { sets, classes, .. } = self.ledgers()?;
         let one = |name: &str, entries: u64, max_entries: u32, memory: std::io::Result<u64>| {
             let max_entries = u64::from(max_entries);
             anyhow::Ok(MapStatus { name: name.to_owned(), entries, max_entries, memory_bytes: memory? })

@@ -1,92 +1,174 @@
-//! Puts a compiled image in force: builds the next generation whole beside the live one, flips one word, waits for the
-//! packets that still hold the old one, and takes away what only they could see.
+//! Puts a change in force: builds the next generation beside the live one, flips one word, and takes away what only packets
+//! of older ones could see.
 
 use super::{
+    build::{Build, Ledgers, NewTable, list_hash, lists, table_hash},
     host::Host,
     ledger::{ContentHash, Ledger, content_hash},
+    net::{address_key4, address_key6, prefix_key4, prefix_key6, words},
+    stage::{Content, Staged},
     sys,
 };
 use crate::{
-    compile::{Image, InterfacePolicy, Net, Permission, Ports, Table},
+    compile::{Change, Identity, Image, Net, Scope},
     error::{Refusal, Result, os_error},
+    model::PrefixListId,
 };
 use anyhow::Context;
 use sg_common::{
     limits::{self, MAX_INTERFACES},
     policy::{
-        self, AddressKey4, AddressKey6, CLASS_NONE, Class, LocalKey, Lookup, PORTS_ALL, PORTS_NONE, Policy,
-        PrefixKey4, PrefixKey6, REVISION_NONE, STATE_GENERATION, STATE_QUIESCENT, STATE_REVISION,
-        STATE_SWEPT, TABLE_NONE, policy_row,
+        self, BANKS, LocalKey, Policy, REVISION_NONE, STATE_BANKS, STATE_LOOSE, STATE_QUIESCENT,
+        STATE_REVISION, STATE_SWEPT, STATE_WHOLE, STATE_WORD, Versioned, bank_of, generation_of, policy_row,
+        table_number,
     },
 };
-use std::{collections::HashMap, net::IpAddr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Changes in part between two of everything.
+const PARTS: u64 = 512;
 
 /// A generation that lies in the maps and is not live yet.
 #[must_use = "a generation that is not put in force is garbage"]
 pub struct Prepared {
-    generation: u64,
+    word: u64,
+    before: u64,
+    scope: Scope,
+    staged: Staged,
+}
+
+/// A generation that is live, and what has yet to be cleaned up behind it.
+#[must_use = "flows and entries that end with a change are seen to by `Host::settle`"]
+pub struct InForce {
+    before: u64,
+    staged: Staged,
 }
 
 impl Host {
-    /// Builds the next generation. The live one is not touched; what a failure leaves over, the next build removes.
+    /// Builds the next generation. The live one is not touched; what a failure leaves over, the next build removes. `None`
+    /// where a change in part does not do: somebody is to be a member of groups of which nobody had been one together,
+    /// or a prefix list gets its first single address or its first prefix.
     ///
     /// # Errors
     /// `ResourceLimitExceeded` where the policy does not fit, and where the kernel refuses.
-    pub fn build(&self, image: &Image) -> Result<Prepared> {
-        let live = self.generation()?;
-        self.quiesce(live)?;
-        let [mut sets, mut classes, mut tables] = self.ledgers()?;
-        self.collect(&mut [&mut sets, &mut classes, &mut tables], live, &Image::default())?;
-        let generation = live + 1;
-        sets.begin(generation);
-        classes.begin(generation);
-        tables.begin(generation);
-
-        let mut build = Build {
-            sets,
-            classes,
-            tables,
-            new_sets: Vec::new(),
-            new_classes: Vec::new(),
-            new_tables: Vec::new(),
-        };
-        let mut rows = vec![Policy::default(); MAX_INTERFACES as usize];
-        for (slot, policy) in &image.policies {
-            rows[usize::from(*slot)] = build.row(policy)?;
+    pub fn build(&self, change: &Change) -> Result<Option<Prepared>> {
+        let word = self.word()?;
+        let live = generation_of(word);
+        self.revert(word)?;
+        let rows = change.scope != Scope::Part || !change.after.policies.is_empty();
+        let bank = (bank_of(word) + u32::from(rows)) % BANKS;
+        let next = policy::word(live + 1, bank);
+        let mut ledgers = self.ledgers()?;
+        if change.scope != Scope::Part {
+            self.quiesce(live)?;
+            self.collect(&mut ledgers, &Image::default())?;
+        } else if rows && self.cell(STATE_BANKS + bank)? > self.cell(STATE_QUIESCENT)? {
+            // Packets may still be reading the bank that is to be written.
+            self.quiesce(live)?;
         }
-        self.write(&mut build, generation).map_err(explain_write)?;
-        self.write_rows(generation, &rows, image).map_err(explain_write)?;
-        Ok(Prepared { generation })
+        ledgers.each().into_iter().for_each(Ledger::begin);
+
+        let stays = |slot: u32| !change.after.policies.contains_key(&(slot as u16));
+        let (mut there, mut known) = (Vec::new(), BTreeMap::new());
+        if change.scope == Scope::Part && (rows || !change.lists.is_empty()) {
+            there =
+                self.policies.range(policy_row(word, 0), MAX_INTERFACES).context("cannot read the rows")?;
+            known = self.identities()?;
+        }
+        let mut build = Build::new(ledgers, &there, known);
+        let content = match change.scope {
+            Scope::Unknown => Some(self.content().context("cannot read the address tables")?),
+            Scope::Whole | Scope::Part => None,
+        };
+        let mut staged = Staged::default();
+        if !self.stage_members(change, content.as_ref(), &mut build, &mut staged, live + 1)? {
+            return Ok(None);
+        }
+        let mut written = BTreeMap::new();
+        for (slot, policy) in &change.after.policies {
+            written.insert(u32::from(*slot), build.row(policy, &change.after)?);
+        }
+        self.stage_lists(change, content.as_ref(), &build, &mut staged, live + 1)?;
+        let kinds = staged.kinds();
+        let mut staying = (0..).zip(&there).filter(|(slot, _)| stays(*slot)).map(|(_, row)| row);
+        if staying.any(|row| misses(row, &kinds)) || written.values().any(|row| misses(row, &kinds)) {
+            // The first single address of a list, or its first prefix: rows that look it up have to know.
+            return Ok(None);
+        }
+        self.make_room(&build, &staged, live)?;
+        self.write(&mut build, live + 1).map_err(explain_write)?;
+        if rows {
+            self.write_rows(change, there, &written, (word, next)).map_err(explain_write)?;
+        }
+        self.write_staged(&staged, live + 1).map_err(explain_write)?;
+        Ok(Some(Prepared { word: next, before: word, scope: change.scope, staged }))
+    }
+
+    /// The same of everything, which can always be told.
+    ///
+    /// # Errors
+    /// As [`Host::build`].
+    pub fn build_whole(&self, change: &Change) -> Result<Prepared> {
+        self.build(change)?.context("a change of everything speaks of all identities")
+    }
+
+    /// Whether so many changes in part came after the last of everything that what they left is to be collected.
+    ///
+    /// # Errors
+    /// Where the state cannot be read.
+    pub fn wants_whole_change(&self) -> Result<bool> {
+        Ok(self.generation()? - self.cell(STATE_WHOLE)? >= PARTS)
     }
 
     /// Flips the word: from here on every packet of every interface is judged by the new generation.
     ///
     /// # Errors
     /// Where the kernel refuses the write, in which case the old generation stays.
-    pub fn go_live(&self, prepared: Prepared, revision: u64) -> Result<()> {
+    pub fn go_live(&self, prepared: Prepared, revision: u64) -> Result<InForce> {
+        let Prepared { word, before, scope, staged } = prepared;
+        let (before, bank) = (generation_of(before), bank_of(before));
         // From here to the end the host is in step with no store: after whoever is cut off in between, even before a
         // commit, the next command builds anew.
         self.state.set(&STATE_REVISION, &REVISION_NONE).context("cannot write the revision")?;
-        self.state.set(&STATE_GENERATION, &prepared.generation).context("cannot put the policy in force")?;
-        self.state.set(&STATE_REVISION, &revision).context("cannot write the revision")
+        if bank != bank_of(word) {
+            self.state.set(&(STATE_BANKS + bank), &generation_of(word)).context("cannot leave the bank")?;
+        }
+        self.state.set(&STATE_WORD, &word).context("cannot put the policy in force")?;
+        if scope != Scope::Part {
+            self.state.set(&STATE_WHOLE, &generation_of(word)).context("cannot write the generation")?;
+        }
+        self.state.set(&STATE_REVISION, &revision).context("cannot write the revision")?;
+        Ok(InForce { before, staged })
     }
 
     /// After a flip: voids the entries of flows that are untracked now (P-3a), ends the flows of released addresses, and
-    /// frees what the old generation alone referred to. What a failure leaves undone, the next build does.
+    /// frees what older generations alone referred to. What a failure leaves undone, a later build does.
     ///
     /// # Errors
     /// Where the kernel refuses.
-    pub fn settle(&self, before: &Image, after: &Image) -> Result<()> {
+    pub fn settle(&self, in_force: &InForce, change: &Change) -> Result<()> {
         let live = self.generation()?;
-        self.quiesce(live)?;
-        // Generations count up by one: another distance says that an earlier clean-up was cut off.
-        if self.cell(STATE_SWEPT)? + 1 != live || before.is_opened_by(after) {
-            super::sweep::untracked(self, after).context("cannot sweep the flow table")?;
+        let InForce { before, staged } = in_force;
+        // A sweep that an earlier change owes is made up for by one that knows all policies.
+        let whole = change.scope != Scope::Part;
+        let owed = self.cell(STATE_SWEPT)? != *before;
+        let opens = change.opens_ports() || owed && whole;
+        let sweeps = opens || !change.after.released.is_empty();
+        if sweeps || staged.removes() || whole {
+            self.quiesce(live)?;
         }
-        super::sweep::released(self, after).context("cannot sweep the flow table")?;
-        self.state.set(&STATE_SWEPT, &live)?;
-        let [mut sets, mut classes, mut tables] = self.ledgers()?;
-        self.collect(&mut [&mut sets, &mut classes, &mut tables], live, before)
+        if opens {
+            super::sweep::untracked(self, &change.after).context("cannot sweep the flow table")?;
+        }
+        super::sweep::released(self, &change.after).context("cannot sweep the flow table")?;
+        if whole || !owed {
+            self.state.set(&STATE_SWEPT, &live)?;
+        }
+        self.remove_staged(staged).context("cannot remove old entries")?;
+        if whole {
+            self.collect(&mut self.ledgers()?, &change.before)?;
+        }
+        Ok(())
     }
 
     /// Whether the sweep of the live generation was cut off.
@@ -109,49 +191,135 @@ impl Host {
     }
 
     /// Waits until no packet holds a generation older than `live`.
-    fn quiesce(&self, live: u64) -> Result<()> {
-        if self.cell(STATE_QUIESCENT)? != live {
+    pub(super) fn quiesce(&self, live: u64) -> Result<()> {
+        if self.cell(STATE_QUIESCENT)? != live || self.cell(STATE_LOOSE)? != 0 {
             sys::wait_for_grace_period().context("cannot wait for a grace period")?;
             self.state.set(&STATE_QUIESCENT, &live)?;
+            self.state.set(&STATE_LOOSE, &0)?;
+        }
+        Ok(())
+    }
+
+    /// Waits where a packet could be reading what is about to be written.
+    fn make_room(&self, build: &Build, staged: &Staged, live: u64) -> Result<()> {
+        let inserts = staged.inserts() || build.new_tables.iter().any(|table| !table.addresses.is_empty());
+        if staged.newest > self.cell(STATE_QUIESCENT)? || inserts && self.cell(STATE_LOOSE)? != 0 {
+            self.quiesce(live)?;
+        }
+        Ok(())
+    }
+
+    /// False where an identity is none that every view knows.
+    fn stage_members(
+        &self,
+        change: &Change,
+        content: Option<&Content>,
+        build: &mut Build,
+        staged: &mut Staged,
+        generation: u64,
+    ) -> Result<bool> {
+        if change.scope == Scope::Whole {
+            // Also those that stay: what nobody refers to goes.
+            let all: BTreeSet<&Identity> = change.after.members.values().collect();
+            all.into_iter().try_for_each(|identity| build.identity(identity).map(drop))?;
+        }
+        for (address, groups) in &change.members {
+            let identity = match change.scope {
+                Scope::Part if !groups.is_empty() => {
+                    match build.ledgers.identities.live(content_hash(groups)) {
+                        Some(identity) => identity,
+                        None => return Ok(false),
+                    }
+                }
+                _ => build.identity(groups)?,
+            };
+            staged.member(self, *address, identity, generation)?;
+        }
+        let known = content.iter().flat_map(|content| &content.members);
+        for address in known.filter(|address| !change.members.contains_key(address)) {
+            staged.member(self, *address, policy::IDENTITY_NONE, generation)?;
+        }
+        Ok(true)
+    }
+
+    fn stage_lists(
+        &self,
+        change: &Change,
+        content: Option<&Content>,
+        build: &Build,
+        staged: &mut Staged,
+        generation: u64,
+    ) -> Result<()> {
+        for (id, list) in &change.after.lists {
+            // One that has a table already, whether or not rules name it at present.
+            let Some(table) = build.ledgers.tables.live(list_hash(*id)) else { continue };
+            let nothing = BTreeSet::new();
+            match content {
+                Some(content) => {
+                    let there = content.tables.get(&table).unwrap_or(&nothing);
+                    let nets: BTreeSet<Net> = list.nets().collect();
+                    for net in there.symmetric_difference(&nets) {
+                        staged.entry(self, table, list, net, there.contains(net), generation)?;
+                    }
+                }
+                None => {
+                    for net in change.lists.get(id).unwrap_or(&nothing) {
+                        staged.entry(self, table, list, net, !list.holds(net), generation)?;
+                    }
+                }
+            }
         }
         Ok(())
     }
 
     /// Frees what the live generation does not refer to. `before` is what the last one was compiled from, if known: it
     /// spares a walk over the whole address maps.
-    fn collect(&self, ledgers: &mut [&mut Ledger; 3], live: u64, before: &Image) -> Result<()> {
-        let [sets, classes, tables] = ledgers;
-        let garbage = tables.garbage(live);
+    fn collect(&self, ledgers: &mut Ledgers, before: &Image) -> Result<()> {
+        let garbage = ledgers.tables.garbage();
         if !garbage.is_empty() {
-            let known = known_tables(before);
             let numbers: HashMap<u32, Option<ContentHash>> =
-                garbage.iter().map(|&number| (number, tables.hash_of(number))).collect();
-            self.clear_tables(&numbers, &known).context("cannot remove old address tables")?;
-            tables.release(&garbage)?;
+                garbage.iter().map(|&number| (number, ledgers.tables.hash_of(number))).collect();
+            self.clear_tables(&numbers, &known_tables(before)).context("cannot remove old address tables")?;
+            ledgers.tables.release(&garbage)?;
         }
-        let garbage = classes.garbage(live);
-        classes.release(&garbage)?;
-        let garbage = sets.garbage(live);
-        sets.release(&garbage)
+        let (views, identities) = (ledgers.views.garbage(), ledgers.identities.garbage());
+        if !views.is_empty() || !identities.is_empty() {
+            let mut over = Vec::new();
+            self.views.for_each(|key, _| {
+                if views.contains(&key.view) || identities.contains(&key.identity) {
+                    over.push(*key);
+                }
+            })?;
+            self.views.remove_all(&over)?;
+            ledgers.views.release(&views)?;
+            self.forget_identities(&identities)?;
+            ledgers.identities.release(&identities)?;
+        }
+        let garbage = ledgers.classes.garbage();
+        ledgers.classes.release(&garbage)?;
+        let garbage = ledgers.sets.garbage();
+        ledgers.sets.release(&garbage)
     }
 
     fn clear_tables(
         &self,
         numbers: &HashMap<u32, Option<ContentHash>>,
-        known: &HashMap<ContentHash, (usize, &Table)>,
+        known: &HashMap<ContentHash, (usize, Vec<Net>)>,
     ) -> Result<()> {
         let mut unknown = Vec::new();
         for (&number, hash) in numbers {
-            match hash.and_then(|hash| known.get(&hash)) {
-                Some((0, table)) => {
-                    self.addresses4.remove_all(&keys(&table.addresses, |net| address_key4(number, net)))?;
-                    self.prefixes4.remove_all(&keys(&table.prefixes, |net| prefix_key4(number, net)))?;
-                }
-                Some((_, table)) => {
-                    self.addresses6.remove_all(&keys(&table.addresses, |net| address_key6(number, net)))?;
-                    self.prefixes6.remove_all(&keys(&table.prefixes, |net| prefix_key6(number, net)))?;
-                }
-                None => unknown.push(number),
+            let Some((family, nets)) = hash.and_then(|hash| known.get(&hash)) else {
+                unknown.push(number);
+                continue;
+            };
+            let bits = if *family == 0 { 32 } else { 128 };
+            let (hosts, prefixes): (Vec<Net>, Vec<Net>) = nets.iter().partition(|net| net.length == bits);
+            if *family == 0 {
+                self.addresses4.remove_all(&keys(&hosts, |net| address_key4(number, net)))?;
+                self.prefixes4.remove_all(&keys(&prefixes, |net| prefix_key4(number, net)))?;
+            } else {
+                self.addresses6.remove_all(&keys(&hosts, |net| address_key6(number, net)))?;
+                self.prefixes6.remove_all(&keys(&prefixes, |net| prefix_key6(number, net)))?;
             }
         }
         if unknown.is_empty() {
@@ -175,15 +343,13 @@ impl Host {
         Ok(())
     }
 
-    fn write(&self, build: &mut Build<'_>, generation: u64) -> Result<()> {
-        build.sets.reserve(generation)?;
-        build.classes.reserve(generation)?;
-        build.tables.reserve(generation)?;
+    fn write(&self, build: &mut Build, number: u64) -> Result<()> {
+        build.ledgers.each().into_iter().try_for_each(|ledger| ledger.reserve(number))?;
         for (number, ports) in &build.new_sets {
             self.port_sets.set(number, &*ports.bitmap())?;
         }
         self.classes.set_all(&build.new_classes)?;
-        for (number, family, addresses, prefixes) in &build.new_tables {
+        for NewTable { number, family, addresses, prefixes } in &build.new_tables {
             if *family == 0 {
                 self.addresses4.set_all(&entries(addresses, |net| address_key4(*number, net)))?;
                 self.prefixes4.set_all(&entries(prefixes, |net| prefix_key4(*number, net)))?;
@@ -192,24 +358,37 @@ impl Host {
                 self.prefixes6.set_all(&entries(prefixes, |net| prefix_key6(*number, net)))?;
             }
         }
-        build.sets.finish()?;
-        build.classes.finish()?;
-        build.tables.finish()
+        self.views.set_all(&build.new_views)?;
+        self.write_identities(build.new_identities())?;
+        build.ledgers.each().into_iter().try_for_each(Ledger::finish)
     }
 
-    /// Writes the rows of a generation, all of them: a slot that nobody has any more must not keep an old row.
-    fn write_rows(&self, generation: u64, rows: &[Policy], image: &Image) -> Result<()> {
-        let (first, end) = (policy_row(generation, 0), policy_row(generation, MAX_INTERFACES));
-        let mut stale = Vec::new();
+    /// Writes the bank of rows of a generation, all of it: a slot that nobody has any more must not keep an old row. `rows`
+    /// are those of the live generation that a change in part does not speak of.
+    fn write_rows(
+        &self,
+        change: &Change,
+        mut rows: Vec<Policy>,
+        written: &BTreeMap<u32, Policy>,
+        (live, next): (u64, u64),
+    ) -> Result<()> {
+        rows.resize(MAX_INTERFACES as usize, Policy::default());
+        written.iter().for_each(|(slot, row)| rows[*slot as usize] = *row);
+
+        let (first, end) = (policy_row(next, 0), policy_row(next, MAX_INTERFACES - 1));
+        let (mut stale, mut locals) = (Vec::new(), Vec::new());
         self.locals.for_each(|key, _| {
-            if (first..end).contains(&key.row) {
+            if (first..=end).contains(&key.row) {
                 stale.push(*key);
+            }
+            let slot = key.row.wrapping_sub(policy_row(live, 0));
+            if change.scope == Scope::Part && slot < MAX_INTERFACES && !written.contains_key(&slot) {
+                locals.push((LocalKey { row: first + slot, ..*key }, 1));
             }
         })?;
         self.locals.remove_all(&stale)?;
-        let mut locals = Vec::new();
-        for (slot, policy) in &image.policies {
-            let row = policy_row(generation, u32::from(*slot));
+        for (slot, policy) in &change.after.policies {
+            let row = policy_row(next, u32::from(*slot));
             let further = |v4: bool| {
                 policy.locals.iter().filter(move |a| a.is_ipv4() == v4).skip(policy::INLINE_LOCALS)
             };
@@ -218,7 +397,7 @@ impl Host {
             );
         }
         self.locals.set_all(&locals)?;
-        let rows: Vec<_> = (first..).zip(rows.iter().copied()).collect();
+        let rows: Vec<_> = (first..).zip(rows).collect();
         self.policies.set_all(&rows)?;
         Ok(())
     }
@@ -242,179 +421,32 @@ fn explain_write(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// The tables of an image by content, with their family.
-fn known_tables(image: &Image) -> HashMap<ContentHash, (usize, &Table)> {
-    let tables = image.policies.values().flat_map(|policy| policy.tables.iter().enumerate());
-    tables
-        .flat_map(|(family, directions)| directions.iter().map(move |table| (family, table)))
-        .map(|(family, table)| (table_hash(family, table), (family, table)))
-        .collect()
+fn known_tables(image: &Image) -> HashMap<ContentHash, (usize, Vec<Net>)> {
+    let accesses = image.policies.values().flat_map(|policy| policy.access.iter().enumerate());
+    let tables = accesses
+        .flat_map(|(family, directions)| directions.iter().map(move |access| (family, &access.table)));
+    let tables = tables.map(|(family, table)| {
+        let nets = table.addresses.iter().chain(&table.prefixes).map(|(net, _)| *net).collect();
+        (table_hash(family, table), (family, nets))
+    });
+    let lists = image.lists.iter().map(|(id, list): (&PrefixListId, _)| {
+        (list_hash(*id), (list.family as usize, list.nets().collect()))
+    });
+    tables.chain(lists).collect()
 }
 
-fn table_hash(family: usize, table: &Table) -> ContentHash {
-    content_hash(&(family, &table.addresses, &table.prefixes))
+/// Whether the row looks up a table without knowing what it comes to hold.
+fn misses(row: &Policy, kinds: &BTreeMap<u32, u32>) -> bool {
+    lists(std::slice::from_ref(row)).any(|list| {
+        let kinds = kinds.get(&table_number(list.table)).copied().unwrap_or(0);
+        kinds & !list.table != 0
+    })
 }
 
-/// An address table to be written: its number, family, addresses and prefixes with their classes.
-type NewTable = (u32, usize, Vec<(Net, u32)>, Vec<(Net, u32)>);
-
-/// What a new generation needs that is not in the maps yet.
-struct Build<'a> {
-    sets: Ledger,
-    classes: Ledger,
-    tables: Ledger,
-    new_sets: Vec<(u32, &'a Ports)>,
-    new_classes: Vec<(u32, Class)>,
-    new_tables: Vec<NewTable>,
+fn entries<K>(nets: &[(Net, u32)], key: impl Fn(&Net) -> K) -> Vec<(K, Versioned)> {
+    nets.iter().map(|(net, value)| (key(net), Versioned::fixed(*value))).collect()
 }
 
-impl<'a> Build<'a> {
-    fn ports(&mut self, ports: &'a Ports) -> Result<u32> {
-        if ports.is_empty() {
-            return Ok(PORTS_NONE);
-        }
-        if ports.is_all() {
-            return Ok(PORTS_ALL);
-        }
-        let (number, is_new) = self.sets.intern(content_hash(ports))?;
-        if is_new {
-            self.new_sets.push((number, ports));
-        }
-        Ok(number)
-    }
-
-    fn class(&mut self, permission: &'a Permission) -> Result<u32> {
-        if permission.is_nothing() {
-            return Ok(CLASS_NONE);
-        }
-        // Also where the class is known: its sets must be stamped for this generation.
-        let class = Class {
-            tcp: self.ports(&permission.tcp)?,
-            udp: self.ports(&permission.udp)?,
-            icmp: self.ports(&permission.icmp)?,
-            reserved: 0,
-            protocols: permission.protocols,
-        };
-        let (number, is_new) = self.classes.intern(content_hash(permission))?;
-        if is_new {
-            self.new_classes.push((number, class));
-        }
-        Ok(number)
-    }
-
-    fn lookup(&mut self, family: usize, table: &'a Table) -> Result<Lookup> {
-        let world = self.class(&table.world)?;
-        // Neighbours are mostly of one class, which is then looked up once.
-        let mut last: Option<(&Permission, u32)> = None;
-        let mut classified = |entries: &'a [(Net, Permission)]| {
-            let class = |(net, permission): &'a (Net, Permission)| {
-                let class = match last {
-                    Some((known, class)) if known == permission => class,
-                    _ => self.class(permission)?,
-                };
-                last = Some((permission, class));
-                Ok((*net, class))
-            };
-            entries.iter().map(class).collect::<Result<Vec<_>>>()
-        };
-        let (addresses, prefixes) = (classified(&table.addresses)?, classified(&table.prefixes)?);
-        let mut holds = 0;
-        if !addresses.is_empty() {
-            holds |= policy::HAS_ADDRESSES;
-        }
-        if !prefixes.is_empty() {
-            holds |= policy::HAS_PREFIXES;
-        }
-        let mut number = TABLE_NONE;
-        if holds != 0 {
-            let is_new;
-            (number, is_new) = self.tables.intern(table_hash(family, table))?;
-            if is_new {
-                self.new_tables.push((number, family, addresses, prefixes));
-            }
-        }
-        Ok(Lookup { table: number, holds, world, reserved: 0 })
-    }
-
-    fn row(&mut self, policy: &'a InterfacePolicy) -> Result<Policy> {
-        let options = &policy.options;
-        let mut flags = policy::POLICY_PRESENT;
-        for (set, flag) in [
-            (!options.no_source_dest_check, policy::CHECK_SOURCE),
-            (!options.no_exempt_dhcp, policy::EXEMPT_DHCP),
-            (options.require_icmp_rules, policy::REQUIRE_ICMP_RULES),
-            (options.non_ip_pass, policy::PASS_NON_IP),
-            (policy.observe_until.is_some(), policy::OBSERVES),
-        ] {
-            if set {
-                flags |= flag;
-            }
-        }
-        let mut row = Policy {
-            flags,
-            tcp_established: policy.timeouts.tcp_established,
-            udp: policy.timeouts.udp,
-            udp_stream: policy.timeouts.udp_stream,
-            observe_until: policy.observe_until.unwrap_or(0),
-            ..Policy::default()
-        };
-        for family in 0..policy::FAMILIES {
-            for protocol in 0..2 {
-                row.open_in[family][protocol] = self.ports(&policy.open_in[family][protocol])?;
-                row.open_out[family][protocol] = self.ports(&policy.open_out[family][protocol])?;
-            }
-            for direction in 0..2 {
-                row.lookup[family][direction] = self.lookup(family, &policy.tables[family][direction])?;
-            }
-        }
-        let mut places = [0, 0];
-        for address in &policy.locals {
-            let family = usize::from(address.is_ipv6());
-            let more = if family == 0 { policy::MORE_LOCALS_V4 } else { policy::MORE_LOCALS_V6 };
-            match (places[family], family) {
-                (policy::INLINE_LOCALS.., _) => row.flags |= more,
-                (place, 0) => row.locals_v4[place] = words(*address)[0],
-                (place, _) => row.locals_v6[place] = words(*address),
-            }
-            places[family] += 1;
-        }
-        Ok(row)
-    }
-}
-
-/// The address as it stands in packets.
-pub(super) fn words(address: IpAddr) -> [u32; 4] {
-    let mut bytes = [0; 16];
-    match address {
-        IpAddr::V4(v4) => bytes[..4].copy_from_slice(&v4.octets()),
-        IpAddr::V6(v6) => bytes = v6.octets(),
-    }
-    [0, 4, 8, 12].map(|at| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]))
-}
-
-fn net_words(net: &Net) -> [u32; 4] {
-    words(IpAddr::V6(net.address.into()))
-}
-
-fn address_key4(table: u32, net: &Net) -> AddressKey4 {
-    AddressKey4 { table, address: net_words(net)[0] }
-}
-
-fn address_key6(table: u32, net: &Net) -> AddressKey6 {
-    AddressKey6 { table, address: net_words(net) }
-}
-
-fn prefix_key4(table: u32, net: &Net) -> PrefixKey4 {
-    PrefixKey4 { bits: 32 + u32::from(net.length), at: address_key4(table, net) }
-}
-
-fn prefix_key6(table: u32, net: &Net) -> PrefixKey6 {
-    PrefixKey6 { bits: 32 + u32::from(net.length), at: address_key6(table, net) }
-}
-
-fn entries<K>(nets: &[(Net, u32)], key: impl Fn(&Net) -> K) -> Vec<(K, u32)> {
-    nets.iter().map(|(net, class)| (key(net), *class)).collect()
-}
-
-fn keys<K>(nets: &[(Net, Permission)], key: impl Fn(&Net) -> K) -> Vec<K> {
-    nets.iter().map(|(net, _)| key(net)).collect()
+fn keys<K>(nets: &[Net], key: impl Fn(&Net) -> K) -> Vec<K> {
+    nets.iter().map(key).collect()
 }

@@ -1,10 +1,10 @@
-//! What lies in the shared policy maps: port sets, classes and address tables by the hash of their content.
+//! What lies in the shared policy maps: port sets, classes, address tables, views and identities by the hash of their
+//! content.
 //!
-//! The ledger lies in a pinned array beside the map that it describes, so that it lives and dies with it. Each entry
-//! has two stamps, one for generations of either parity; generation `g` refers to an entry exactly where
-//! `stamps[g & 1] == g`. A build stamps what it refers to before its generation goes live, which leaves the stamps of
-//! the live one alone: whichever way a crash falls, what the live generation refers to can be told from what is left
-//! over.
+//! A ledger lies in a pinned array beside the map that it describes, so that it lives and dies with it. Each entry has two
+//! stamps: builds that refer to it. The live generation may refer to whatever was stamped by the last build of everything
+//! or a later one ([`Builds`]). A build stamps what it refers to before it goes live, and over a stamp that proves nothing:
+//! whichever way a crash falls, what the live generation refers to can be told from what is left over.
 
 use super::map::BpfMap;
 use anyhow::{Context, Result};
@@ -34,8 +34,30 @@ pub fn content_hash(content: &impl Hash) -> ContentHash {
 pub struct Entry {
     /// Of the content; zero while it is being written.
     hash: ContentHash,
-    /// Generations that refer to it, by parity.
+    /// Builds that refer to it.
     stamps: [u64; 2],
+}
+
+/// Stamp of a generation that does not come.
+const NEVER: u64 = u64::MAX;
+
+/// Whose objects are in use: those of the last build of everything, and of every build since up to the live one.
+#[derive(Clone, Copy, Debug)]
+pub struct Builds {
+    /// The last one of everything.
+    pub whole: u64,
+    /// The live one.
+    pub live: u64,
+}
+
+impl Builds {
+    fn refer_to(self, entry: &Entry) -> bool {
+        entry.stamps.iter().any(|stamp| self.holds(*stamp))
+    }
+
+    fn holds(self, stamp: u64) -> bool {
+        (self.whole..=self.live).contains(&stamp) && stamp != 0
+    }
 }
 
 /// The ledger of one kind of object. Number 0 is never given out: its entry holds how many numbers were ever in use.
@@ -43,6 +65,7 @@ pub struct Ledger {
     map: BpfMap<u32, Entry>,
     what: &'static str,
     reserved: u32,
+    builds: Builds,
     entries: Vec<Entry>,
     by_hash: HashMap<ContentHash, u32>,
     free: Vec<u32>,
@@ -56,7 +79,13 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the map cannot be made or opened.
-    pub fn open_or_create(path: &Path, capacity: u32, reserved: u32, what: &'static str) -> Result<Self> {
+    pub fn open_or_create(
+        path: &Path,
+        capacity: u32,
+        reserved: u32,
+        builds: Builds,
+        what: &'static str,
+    ) -> Result<Self> {
         let map = if path.exists() {
             BpfMap::open(path)?
         } else {
@@ -66,6 +95,7 @@ impl Ledger {
             map,
             what,
             reserved: reserved.max(1),
+            builds,
             entries: Vec::new(),
             by_hash: HashMap::new(),
             free: Vec::new(),
@@ -80,9 +110,19 @@ impl Ledger {
     }
 
     /// Numbers of objects that the live generation does not refer to. Only after a grace period may they go.
-    pub fn garbage(&self, live: u64) -> Vec<u32> {
-        let is_garbage = |entry: &Entry| *entry != Entry::default() && !refers(entry, live);
+    pub fn garbage(&self) -> Vec<u32> {
+        let is_garbage = |entry: &Entry| *entry != Entry::default() && !self.builds.refer_to(entry);
         self.numbers().filter(|&number| is_garbage(&self.entries[number as usize])).collect()
+    }
+
+    fn number(&self, hash: ContentHash) -> Option<u32> {
+        self.by_hash.get(&hash).copied()
+    }
+
+    /// The number of an object with this content that the live generation may refer to.
+    pub fn live(&self, hash: ContentHash) -> Option<u32> {
+        let number = *self.by_hash.get(&hash)?;
+        self.builds.refer_to(&self.entries[number as usize]).then_some(number)
     }
 
     fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
@@ -110,19 +150,22 @@ impl Ledger {
         Ok(())
     }
 
-    /// Begins to collect what a new generation refers to. A build that was cut off before its generation went live has
-    /// left stamps of the same number: they mean nothing any more.
-    pub fn begin(&mut self, generation: u64) {
+    /// Begins to collect what the next build refers to. Builds that were cut off before they went live have left stamps
+    /// of numbers that are to come: they mean nothing any more.
+    pub fn begin(&mut self) {
         self.touched.clear();
         self.fresh.clear();
         self.by_hash.clear();
         self.free.clear();
-        self.disowned =
-            self.numbers().filter(|&number| refers(&self.entries[number as usize], generation)).collect();
-        for &number in &self.disowned {
-            self.entries[number as usize].stamps[(generation & 1) as usize] = 0;
-        }
+        self.disowned.clear();
         for number in self.numbers() {
+            let entry = &mut self.entries[number as usize];
+            let is_finished = entry.hash != [0; 2];
+            let stray = entry.stamps.iter_mut().filter(|stamp| **stamp > self.builds.live);
+            // Of what was never finished parts may lie in the map: its number is not free, and nobody refers to it.
+            if stray.map(|stamp| *stamp = if is_finished { 0 } else { NEVER }).count() > 0 {
+                self.disowned.push(number);
+            }
             match self.hash_of(number) {
                 Some(hash) => {
                     self.by_hash.insert(hash, number);
@@ -143,6 +186,25 @@ impl Ledger {
             self.touched.push(number);
             return Ok((number, false));
         }
+        self.add(hash)
+    }
+
+    /// The same of an object that is known by a name, and whose content has been kept up with its name's for as long as the
+    /// live generation may refer to it, and no longer.
+    ///
+    /// # Errors
+    /// As [`Self::intern`].
+    pub fn intern_by_name(&mut self, name: ContentHash) -> Result<(u32, bool)> {
+        match self.live(name).or_else(|| self.number(name).filter(|number| self.fresh.contains(number))) {
+            Some(number) => {
+                self.touched.push(number);
+                Ok((number, false))
+            }
+            None => self.add(name),
+        }
+    }
+
+    fn add(&mut self, hash: ContentHash) -> Result<(u32, bool)> {
         let number = match self.free.pop() {
             Some(number) => number,
             None => {
@@ -174,11 +236,20 @@ impl Ledger {
     ///
     /// # Errors
     /// Where the ledger cannot be written.
-    pub fn reserve(&mut self, generation: u64) -> Result<()> {
+    pub fn reserve(&mut self, build: u64) -> Result<()> {
+        if self.fresh.is_empty() && self.touched.is_empty() {
+            return Ok(());
+        }
         let used = Entry { stamps: [self.entries.len() as u64, 0], ..Entry::default() };
         self.map.set(&0, &used).context("cannot write the ledger")?;
         for &number in &self.touched {
-            self.entries[number as usize].stamps[(generation & 1) as usize] = generation;
+            let stamps = &mut self.entries[number as usize].stamps;
+            if stamps.contains(&build) {
+                continue;
+            }
+            let [one, other] = *stamps;
+            let first_is_spare = !self.builds.holds(one) || self.builds.holds(other) && one < other;
+            stamps[usize::from(!first_is_spare)] = build;
         }
         let unfinished = |&number: &u32| {
             let entry = self.entries[number as usize];
@@ -200,8 +271,4 @@ impl Ledger {
             self.touched.iter().map(|&number| (number, self.entries[number as usize])).collect();
         self.map.set_all(&done).context("cannot write the ledger")
     }
-}
-
-fn refers(entry: &Entry, generation: u64) -> bool {
-    entry.stamps[(generation & 1) as usize] == generation
 }

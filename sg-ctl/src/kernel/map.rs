@@ -39,7 +39,19 @@ impl<K: Plain, V: Plain> BpfMap<K, V> {
     /// # Errors
     /// Where the kernel refuses.
     pub fn create_array(path: &Path, entries: u32, name: &str) -> Result<Self> {
-        let fd = sys::map_create(sys::MAP_TYPE_ARRAY, size_of::<K>(), size_of::<V>(), entries, name)
+        Self::create(path, sys::MAP_TYPE_ARRAY, 0, entries, name)
+    }
+
+    /// Creates a hash map of at most that many elements, allocated as they come, and pins it.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn create_hash(path: &Path, entries: u32, name: &str) -> Result<Self> {
+        Self::create(path, sys::MAP_TYPE_HASH, sys::NO_PREALLOC, entries, name)
+    }
+
+    fn create(path: &Path, kind: u32, flags: u32, entries: u32, name: &str) -> Result<Self> {
+        let fd = sys::map_create(kind, size_of::<K>(), size_of::<V>(), entries, flags, name)
             .with_context(|| format!("cannot create the map {name}"))?;
         sys::pin(fd.as_fd(), path).with_context(|| format!("cannot pin {}", path.display()))?;
         Self::new(fd)
@@ -157,22 +169,33 @@ impl<K: Plain, V: Plain> BpfMap<K, V> {
 }
 
 impl<V: Plain> BpfMap<u32, V> {
-    /// The first `count` elements of an array.
-    pub fn head(&self, count: u32) -> io::Result<Vec<V>> {
-        if count == 0 {
-            return Ok(Vec::new());
-        }
+    /// `count` elements of an array from one on.
+    pub fn range(&self, first: u32, count: u32) -> io::Result<Vec<V>> {
+        let mut cursor = [0; 64];
         let mut next = [0; 64];
+        // A walk goes on behind the key that it was given.
+        let from = first.checked_sub(1).map(|before| {
+            cursor[..4].copy_from_slice(&before.to_ne_bytes());
+            &cursor
+        });
         let (mut keys, mut values) = (vec![0u32; count as usize], vec![V::new_zeroed(); count as usize]);
         sys::map_lookup_batch(
             self.fd.as_fd(),
-            None,
+            from,
             &mut next,
             keys.as_mut_bytes(),
             values.as_mut_bytes(),
             count,
         )?;
         Ok(values)
+    }
+
+    /// The first `count` elements of an array.
+    pub fn head(&self, count: u32) -> io::Result<Vec<V>> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        self.range(0, count)
     }
 
     /// The element of a per-CPU array, one value a processor.

@@ -2,19 +2,23 @@
 
 pub mod adopt;
 mod bpffs;
+mod build;
 mod clock;
 mod host;
+mod identities;
 mod install;
 mod ledger;
 pub mod links;
 mod map;
+mod net;
 pub mod object;
+mod stage;
 mod sweep;
 pub mod sys;
 mod trial;
 
 pub use host::Host;
-pub use install::Prepared;
+pub use install::{InForce, Prepared};
 pub use map::{BpfMap, Plain};
 pub use sweep::{flows as sweep_flows, interface as sweep_interface, processors, reset_counters};
 pub use trial::judge;

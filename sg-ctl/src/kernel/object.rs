@@ -22,6 +22,7 @@ pub const POLICY_MAPS: &[&str] = &[
     "ADDRESSES6",
     "PREFIXES4",
     "PREFIXES6",
+    "VIEWS",
     "LOCALS",
 ];
 

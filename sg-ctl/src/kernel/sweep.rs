@@ -2,7 +2,7 @@
 //! addresses that were released, those of an interface, and those that a user names.
 
 use super::host::Host;
-use crate::compile::{Image, admits_flow};
+use crate::compile::Image;
 use sg_common::{
     Direction,
     flow::{Flow, FlowKey4, FlowKey6, KeyHead},
@@ -61,7 +61,7 @@ pub fn released(host: &Host, image: &Image) -> anyhow::Result<()> {
         let (slot, (local, remote)) = (seen.head.slot, seen.ends);
         let Some(policy) = image.policies.get(&slot) else { return false };
         released.ends_from(slot, local)
-            || released.ends_to(slot, remote) && !admits_flow(&policy.tables, seen.head, remote, seen.flow)
+            || released.ends_to(slot, remote) && !policy.admits_flow(image, seen.head, remote, seen.flow)
     };
     Ok(remove(host, over)?)
 }

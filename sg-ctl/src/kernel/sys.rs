@@ -27,6 +27,10 @@ const MAP_UPDATE_BATCH: i64 = 26;
 const MAP_DELETE_BATCH: i64 = 27;
 const LINK_DETACH: i64 = 34;
 
+/// `BPF_MAP_TYPE_HASH`
+pub const MAP_TYPE_HASH: u32 = 1;
+/// `BPF_F_NO_PREALLOC`
+pub const NO_PREALLOC: u32 = 1;
 /// `BPF_MAP_TYPE_ARRAY`
 pub const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
@@ -75,6 +79,7 @@ pub fn map_create(
     key: usize,
     value: usize,
     max_entries: u32,
+    flags: u32,
     name: &str,
 ) -> io::Result<OwnedFd> {
     let mut attr = CreateAttr {
@@ -82,6 +87,7 @@ pub fn map_create(
         key_size: key as u32,
         value_size: value as u32,
         max_entries,
+        map_flags: flags,
         ..CreateAttr::default()
     };
     let shown = name.len().min(15);
@@ -352,7 +358,7 @@ pub fn wait_for_grace_period() -> io::Result<()> {
 /// The same by another way: an update of an array of maps returns only after a grace period, so that no program holds
 /// the old inner map (`maybe_wait_bpf_programs` in kernel/bpf/syscall.c).
 fn wait_by_map_of_maps() -> io::Result<()> {
-    let inner = map_create(MAP_TYPE_ARRAY, 4, 4, 1, "SG_WAIT_INNER")?;
+    let inner = map_create(MAP_TYPE_ARRAY, 4, 4, 1, 0, "SG_WAIT_INNER")?;
     let mut attr = CreateAttr {
         map_type: MAP_TYPE_ARRAY_OF_MAPS,
         key_size: 4,

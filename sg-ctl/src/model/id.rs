@@ -91,6 +91,18 @@ impl<K: IdKind> Id<K> {
         Self { long: true, digits, kind: PhantomData }
     }
 
+    /// The id as a number of its own among those of its kind.
+    #[must_use]
+    pub fn bits(self) -> u128 {
+        u128::from(self.long) << 127 | self.digits
+    }
+
+    /// The id with that number.
+    #[must_use]
+    pub fn from_bits(bits: u128) -> Self {
+        Self { long: bits >> 127 != 0, digits: bits & (u128::MAX >> 1), kind: PhantomData }
+    }
+
     /// Whether `text` is meant as an id of this kind: a name may not begin that way (M-10).
     #[must_use]
     pub fn is_meant_by(text: &str) -> bool {

@@ -67,6 +67,8 @@ pub enum InterfaceTerm {
     Attached,
     /// Where they are attached, of those that are on the instance's side.
     At(Place),
+    /// They are, and carry a group.
+    AttachedIn(GroupId),
     /// They observed before they enforced, and it is not known yet that they enforce (P-22).
     Observing,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for InterfaceTerm {
                 let place = serde_json::to_string(place).map_err(|_| fmt::Error)?;
                 write!(f, "{AT}={place}")
             }
+            Self::AttachedIn(group) => write!(f, "attached={group}"),
             Self::Observing => f.write_str("observing"),
         }
     }
@@ -105,6 +108,7 @@ impl Object for Interface {
                     addresses: self.addresses.clone(),
                 }));
             }
+            terms.extend(self.groups.iter().copied().map(InterfaceTerm::AttachedIn));
             terms.extend(attachment.observe_until.map(|_| InterfaceTerm::Observing));
         }
         terms.into_iter().collect()
@@ -141,6 +145,11 @@ impl Objects<EniId, Interface> {
     /// The interfaces that this host enforces.
     pub fn attached(&self) -> impl Iterator<Item = &Interface> + Clone {
         self.having(&InterfaceTerm::Attached)
+    }
+
+    /// Those of them that carry a group.
+    pub fn attached_in(&self, group: GroupId) -> impl Iterator<Item = &Interface> + Clone {
+        self.having(&InterfaceTerm::AttachedIn(group))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     time::rfc3339,
     transact,
 };
-use sg_common::{SCHEMA_VERSION, policy::STATE_GENERATION};
+use sg_common::SCHEMA_VERSION;
 use std::io;
 
 /// Reads the status.
@@ -20,7 +20,7 @@ use std::io;
 pub fn status(ctx: &Context) -> Result<Status> {
     let state = transact::read(ctx)?;
     let host = Host::open(&ctx.bpffs)?;
-    let generation = host.as_ref().map_or(Ok(0), |host| host.cell(STATE_GENERATION))?;
+    let generation = host.as_ref().map_or(Ok(0), |host| host.generation())?;
     let mut interfaces: Vec<_> =
         state.attached().map(|(eni, how)| interface(eni, how, host.as_ref(), generation)).collect();
     interfaces.sort_by(|a, b| (&a.netns, &a.name).cmp(&(&b.netns, &b.name)));

@@ -2,7 +2,7 @@
 
 use super::conntrack;
 use crate::{
-    compile::{Family, Image, Table, admits_flow, admitted_by, compile},
+    compile::{Family, Image, InterfacePolicy, Table, admits_flow, admitted_by, compile},
     context::Context,
     error::Result,
     kernel::Host,
@@ -46,8 +46,9 @@ struct Carrier<'a> {
     timeouts: Timeouts,
     /// `[family][direction]`: what the rules that are gone admitted.
     gone: [[Table; 2]; 2],
-    /// The same of the rules that are in force.
-    present: &'a [[Table; 2]; 2],
+    /// What is in force, and for this interface.
+    image: &'a Image,
+    present: &'a InterfacePolicy,
 }
 
 impl<'a> Carrier<'a> {
@@ -63,12 +64,14 @@ impl<'a> Carrier<'a> {
         Some(Self {
             timeouts: attachment.timeouts.in_force().into(),
             gone: Family::BOTH.map(|family| Direction::BOTH.map(|direction| table(family, direction))),
-            present: &image.policies.get(&attachment.slot)?.tables,
+            image,
+            present: image.policies.get(&attachment.slot)?,
         })
     }
 
     /// Whether the flow could begin before and could not now.
     fn lost(&self, head: &KeyHead, remote: IpAddr, flow: &Flow) -> bool {
-        !admits_flow(self.present, head, remote, flow) && admits_flow(&self.gone, head, remote, flow)
+        !self.present.admits_flow(self.image, head, remote, flow)
+            && admits_flow(&self.gone, head, remote, flow)
     }
 }
