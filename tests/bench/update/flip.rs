@@ -1,7 +1,7 @@
 //! When a change is in force, seen from outside: the moment at which the live generation's word changes.
 
 use super::timed::{Took, timed};
-use sg_common::policy::STATE_GENERATION;
+use sg_common::policy::STATE_WORD;
 use sg_ctl::kernel::BpfMap;
 use sg_tests::ctl::Ctl;
 use std::{
@@ -27,7 +27,7 @@ pub struct Live {
 pub fn watched(ctl: &Ctl, line: &str, limit: Duration) -> Result<Live, String> {
     let state: BpfMap<u32, u64> =
         BpfMap::open(&ctl.bpffs().join("maps/STATE")).map_err(|error| error.to_string())?;
-    let word = || state.get(&STATE_GENERATION).ok().flatten();
+    let word = || state.get(&STATE_WORD).ok().flatten();
     let (before, done, ready) = (word(), AtomicBool::new(false), AtomicBool::new(false));
     thread::scope(|scope| {
         let watch = scope.spawn(|| {
