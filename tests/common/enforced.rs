@@ -351,6 +351,12 @@ impl Enforced {
                 judgements.insert(u16::try_from(slot).unwrap(), judgement);
             }
         }
+        // Of the identities of either family, whoever has an address of the other.
+        for (key, class) in &contents.views {
+            if reached.views.contains(&key.view) && reached.identities.contains(&key.identity) {
+                contents.permission(*class, &mut reached);
+            }
+        }
         Some(Self { judgements, word, generation, cells, contents, reached, dir: dir.to_path_buf() })
     }
 
