@@ -26,6 +26,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Prefix lists by their content, each with what its addresses may do, sorted.
+type Lists = Vec<(Vec<Net>, Permission)>;
+
 /// What one interface is judged by, as far as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -34,7 +37,7 @@ pub struct Judgement {
     /// `[family][direction]`: what members of groups may do, as far as they may anything.
     pub members: [[BTreeMap<IpAddr, Permission>; 2]; 2],
     /// `[family][direction]`: prefix lists and what their addresses may do, sorted.
-    pub lists: [[Vec<(Vec<Net>, Permission)>; 2]; 2],
+    pub lists: [[Lists; 2]; 2],
     /// `[family][TCP, UDP]`
     pub open_in: [[Ports; 2]; 2],
     /// `[family][TCP, UDP]`
@@ -271,7 +274,7 @@ impl Contents {
         may.filter(|(_, may)| !may.is_nothing()).collect()
     }
 
-    fn lists(&self, family: usize, lookup: &Lookup, reached: &mut Reached) -> Vec<(Vec<Net>, Permission)> {
+    fn lists(&self, family: usize, lookup: &Lookup, reached: &mut Reached) -> Lists {
         let used = lookup.lists.iter().take_while(|list| list.class != CLASS_NONE);
         let mut lists: Vec<_> = used
             .map(|list| {

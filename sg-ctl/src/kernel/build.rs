@@ -292,7 +292,7 @@ impl Build {
 }
 
 fn holds(addresses: bool, prefixes: bool) -> u32 {
-    u32::from(addresses) * HAS_ADDRESSES | u32::from(prefixes) * HAS_PREFIXES
+    (u32::from(addresses) * HAS_ADDRESSES) | (u32::from(prefixes) * HAS_PREFIXES)
 }
 
 /// What rows look up of prefix lists.

@@ -46,6 +46,6 @@ pub fn address4(word: u32) -> IpAddr {
 /// The address whose words those are.
 pub fn address6(words: [u32; 4]) -> IpAddr {
     let mut bytes = [0; 16];
-    bytes.chunks_exact_mut(4).zip(words).for_each(|(bytes, word)| bytes.copy_from_slice(&word.to_ne_bytes()));
+    bytes.as_chunks_mut::<4>().0.iter_mut().zip(words).for_each(|(bytes, word)| *bytes = word.to_ne_bytes());
     IpAddr::from(bytes)
 }
