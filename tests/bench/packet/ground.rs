@@ -3,7 +3,7 @@
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, PerCpuArray},
-    programs::{TestRun, TestRunOptions, Xdp},
+    programs::{ProgramFd, TestRun, TestRunOptions, Xdp},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sg_common::{
@@ -88,8 +88,10 @@ pub enum Special {
 pub struct Ground {
     pub plan: Plan,
     bench: Bench,
-    /// One an interface.
-    pub loads: Vec<Ebpf>,
+    /// The first interface's load.
+    pub first: Ebpf,
+    /// Of every further interface its programs, by name. The rest of a load is let go: each has dozens of descriptors.
+    further: Vec<Vec<(String, ProgramFd)>>,
 }
 
 impl Ground {
@@ -109,8 +111,13 @@ impl Ground {
             bench.state.rules.insert(rule.id, rule);
         }
         bench.install();
-        let loads = load(&bench, plan, programs);
-        let mut ground = Self { plan, bench, loads };
+        let slots = if plan.state == Special::NoPolicy { 1..2 } else { 0..plan.interfaces };
+        let mut loads = slots.map(|slot| load(&bench, plan, slot, programs));
+        let first = loads.next().unwrap();
+        let further =
+            loads.map(|load| programs.iter().map(|name| (name.to_string(), fd(&load, name))).collect());
+        let further = further.collect();
+        let mut ground = Self { plan, bench, first, further };
         ground.fill();
         ground
     }
@@ -118,7 +125,7 @@ impl Ground {
     /// Establishes the flows, and brings about what is special.
     fn fill(&mut self) {
         let (plan, hz) = (self.plan, u64::from(self.bench.kernel_hz));
-        let first = &mut self.loads[0];
+        let first = &mut self.first;
         let clock: &Xdp = first.program(object::CLOCK).unwrap().try_into().unwrap();
         clock.test_run(TestRunOptions { data_in: Some(&[0; 64]), ..TestRunOptions::default() }).unwrap();
         let mut cells: Array<_, u64> = first.map_mut("CLOCK").unwrap().try_into().unwrap();
@@ -167,7 +174,7 @@ impl Ground {
 
     /// Packets counted inward with this verdict, over all interfaces.
     pub fn counted(&self, verdict: Verdict) -> u64 {
-        let counters: PerCpuArray<_, [u64; 2]> = self.loads[0].map("COUNTERS").unwrap().try_into().unwrap();
+        let counters: PerCpuArray<_, [u64; 2]> = self.first.map("COUNTERS").unwrap().try_into().unwrap();
         let slots = if self.plan.state == Special::NoPolicy { 1..2 } else { 0..self.plan.interfaces };
         let cells = slots.map(|slot| {
             let index = counter_index(slot, Direction::Ingress, verdict.number());
@@ -176,11 +183,19 @@ impl Ground {
         cells.sum()
     }
 
+    /// A program of every interface.
+    pub fn programs(&self, name: &str) -> Vec<ProgramFd> {
+        let of = |programs: &Vec<(String, ProgramFd)>| {
+            programs.iter().find(|program| program.0 == name).unwrap().1.try_clone().unwrap()
+        };
+        std::iter::once(fd(&self.first, name)).chain(self.further.iter().map(of)).collect()
+    }
+
     /// The maps of flows, of both families, pinned while `with` has their paths.
     pub fn with_flows<T>(&self, with: impl FnOnce([PathBuf; 2]) -> T) -> T {
         let paths = ["ESTABLISHED4", "ESTABLISHED6"].map(|name| {
             let path = self.bench.maps().maps().join(format!("BENCH_{name}"));
-            self.loads[0].map(name).unwrap().pin(&path).unwrap();
+            self.first.map(name).unwrap().pin(&path).unwrap();
             path
         });
         let result = with(paths.clone());
@@ -256,29 +271,30 @@ fn known(count: u32) -> Vec<IpNet> {
     v4.chain(v6).collect()
 }
 
-/// The shipped programs over the policy. One interface has flow tables of its own, with room for the flows; several share
-/// the host's.
-fn load(bench: &Bench, plan: Plan, programs: &[&str]) -> Vec<Ebpf> {
+/// An interface's load of the shipped programs. A lone interface has flow tables of its own, with room for the flows;
+/// several share the host's.
+fn load(bench: &Bench, plan: Plan, slot: u32, programs: &[&str]) -> Ebpf {
     let maps = bench.maps().maps();
     let room = plan.flows.next_power_of_two() * 2;
     let sizes = [("ESTABLISHED4", room), ("ESTABLISHED6", room)];
-    let slots = if plan.state == Special::NoPolicy { 1..2 } else { 0..plan.interfaces };
-    let loads = slots.map(|slot| {
-        let constants = Constants {
-            slot: u16::try_from(slot).unwrap(),
-            hz: bench.kernel_hz,
-            test_clock: plan.state == Special::Observing,
-            ..Constants::default()
-        };
-        let mut object = if plan.interfaces == 1 {
-            object::open_sized(&constants, &maps, &[object::POLICY_MAPS], &sizes).unwrap()
-        } else {
-            object::open(&constants, &maps, &[object::POLICY_MAPS, object::FLOW_MAPS]).unwrap()
-        };
-        for program in programs.iter().chain(&[object::CLOCK]) {
-            object::load(&mut object, program).unwrap();
-        }
-        object
-    });
-    loads.collect()
+    let constants = Constants {
+        slot: u16::try_from(slot).unwrap(),
+        hz: bench.kernel_hz,
+        test_clock: plan.state == Special::Observing,
+        ..Constants::default()
+    };
+    let mut object = if plan.interfaces == 1 {
+        object::open_sized(&constants, &maps, &[object::POLICY_MAPS], &sizes).unwrap()
+    } else {
+        object::open(&constants, &maps, &[object::POLICY_MAPS, object::FLOW_MAPS]).unwrap()
+    };
+    let clock = (slot == 0 || plan.interfaces == 1).then_some(object::CLOCK);
+    for program in programs.iter().copied().chain(clock) {
+        object::load(&mut object, program).unwrap();
+    }
+    object
+}
+
+fn fd(load: &Ebpf, program: &str) -> ProgramFd {
+    object::program_fd(load, program).unwrap().try_clone().unwrap()
 }

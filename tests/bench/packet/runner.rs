@@ -161,10 +161,7 @@ impl Runner {
         });
         object::load(&mut spread, &front).unwrap();
         let targets: Vec<ProgramFd> = match kind.subject.program(hook) {
-            None => {
-                let load = |load| object::program_fd(load, hook.program()).unwrap().try_clone().unwrap();
-                ground.loads.iter().map(load).collect()
-            }
+            None => ground.programs(hook.program()),
             Some(name) => {
                 object::load(&mut spread, &name).unwrap();
                 let program = object::program_fd(&spread, &name).unwrap();
@@ -185,7 +182,7 @@ impl Runner {
     pub fn round(&mut self, ground: &Ground, packets: u32) {
         let hook = self.hook;
         if let Some((frame, verdict)) = &self.kind.first {
-            let program = ground.loads[0].program(hook.program()).unwrap();
+            let program = ground.first.program(hook.program()).unwrap();
             let (answer, _) = test_run(program, frame, 1);
             assert_eq!(answer, hook.answer(verdict.passes()), "what goes before {}", self.kind.name);
         }
