@@ -54,6 +54,8 @@ pub fn bpf_cargo(project: &Project, linker: &Path, subcommand: &str) -> Command 
         .args(["-p", "sg-ebpf", "--target", "bpfel-unknown-none", "-Z", "build-std=core", "--target-dir"])
         .arg(project.target().join("ebpf"))
         .env("RUSTC_BOOTSTRAP", "1")
+        // Whatever the caller's cargo is set to: other units of compilation are other programs to the verifier.
+        .env("CARGO_INCREMENTAL", "0")
         .env("CARGO_ENCODED_RUSTFLAGS", flags);
     command
 }
