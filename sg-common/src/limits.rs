@@ -14,11 +14,13 @@ pub const MAX_TABLES: u32 = 8 * MAX_INTERFACES + 1;
 /// over while a swap is under way.
 pub const MAX_VIEWS: u32 = 8 * MAX_INTERFACES + 1;
 /// Distinct sets of groups that some address is a member of.
-pub const MAX_IDENTITIES: u32 = 65_536;
+pub const MAX_IDENTITIES: u32 = 16_384;
+/// Groups in all of those sets together. (A change of rules walks them, and a walk goes over empty places as well.)
+pub const MAX_IDENTITY_GROUPS: u32 = 65_536;
 /// What views permit to identities, over all views. Allocated as they come.
 pub const MAX_VIEW_ENTRIES: u32 = 1 << 20;
 /// Addresses of interfaces that have more than a row holds. Allocated as they come.
-pub const MAX_LOCALS: u32 = 1 << 16;
+pub const MAX_LOCALS: u32 = 1 << 14;
 /// Single addresses (members, /32, /128) over all tables, per family. Allocated as they come.
 pub const MAX_ADDRESSES: u32 = 1 << 20;
 /// Prefixes over all tables, per family. The kernel allocates trie nodes as they come.

@@ -162,7 +162,9 @@ impl Host {
             views: BpfMap::open(&at("VIEWS"))?,
             identities: match at("IDENTITIES").exists() {
                 true => BpfMap::open(&at("IDENTITIES"))?,
-                false => BpfMap::create_hash(&at("IDENTITIES"), limits::MAX_VIEW_ENTRIES, "SG_IDENTITIES")?,
+                false => {
+                    BpfMap::create_hash(&at("IDENTITIES"), limits::MAX_IDENTITY_GROUPS, "SG_IDENTITIES")?
+                }
             },
             locals: BpfMap::open(&at("LOCALS"))?,
             flows4: [
