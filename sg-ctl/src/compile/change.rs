@@ -1,8 +1,9 @@
 //! What is to change in the datapath, in the size of the change.
 
-use super::{Identity, Image, InterfacePolicy, Net, Ports};
-use crate::model::PrefixListId;
+use super::{Identity, Image, InterfacePolicy, Net, Ports, compile};
+use crate::model::{PrefixListId, State};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
@@ -32,6 +33,8 @@ pub struct Change {
     pub members: BTreeMap<IpAddr, Identity>,
     /// Prefixes that came or went, by list.
     pub lists: BTreeMap<PrefixListId, BTreeSet<Net>>,
+    /// Of a change in part, the state that it leads to: the rest is compiled if it comes to that.
+    pub rest: Option<State>,
 }
 
 impl Change {
@@ -49,14 +52,21 @@ impl Change {
             (!touched.is_empty()).then_some((*id, touched))
         });
         let lists = lists.collect();
-        Self { scope: Scope::Whole, before, members, lists, after }
+        Self { scope: Scope::Whole, before, members, lists, after, rest: None }
     }
 
     /// To an image, from one that nobody knows.
     #[must_use]
     pub fn to(after: Image) -> Self {
         let members = after.members.clone();
-        Self { scope: Scope::Unknown, before: Image::default(), members, lists: BTreeMap::new(), after }
+        let (before, lists) = (Image::default(), BTreeMap::new());
+        Self { scope: Scope::Unknown, before, members, lists, after, rest: None }
+    }
+
+    /// All that is to be, also of a change in part.
+    #[must_use]
+    pub fn whole(&self) -> Cow<'_, Image> {
+        self.rest.as_ref().map_or(Cow::Borrowed(&self.after), |state| Cow::Owned(compile(state)))
     }
 
     /// Whether every packet is judged the same afterwards, and no flow ends. What was released before ended flows when that

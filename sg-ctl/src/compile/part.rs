@@ -1,7 +1,7 @@
 //! A change told from two states without compiling either whole: in the size of what differs.
 
 use super::{
-    Change, Image, InterfacePolicy, List, Net, Scope, interface,
+    Change, Image, InterfacePolicy, List, Net, Released, Scope, interface,
     members::{Identity, identity},
 };
 use crate::model::{EniId, GroupId, Interface, Peer, PrefixListId, Rule, State};
@@ -13,23 +13,20 @@ use std::{
 
 impl Change {
     /// From one state to the next. `None` where only the whole says what becomes of it: what some interface may refer to
-    /// changes with VPCs and peerings, addresses were released, an interface comes or goes.
+    /// changes with VPCs and peerings, an interface comes or goes.
     #[must_use]
     pub fn part(before: &State, after: &State) -> Option<Self> {
         let groups_went = after.groups.changes_from(&before.groups).iter().any(|(_, _, new)| new.is_none());
-        if before.vpcs != after.vpcs
-            || before.peerings != after.peerings
-            || !after.released.is_empty()
-            || groups_went
-        {
+        if before.vpcs != after.vpcs || before.peerings != after.peerings || groups_went {
             return None;
         }
         let mut change = Self {
             scope: Scope::Part,
             before: Image::default(),
-            after: Image::default(),
+            after: Image { released: Released::of(after), ..Image::default() },
             members: BTreeMap::new(),
             lists: BTreeMap::new(),
+            rest: Some(after.clone()),
         };
         let mut concerned = concerned_by_interfaces(&mut change, before, after)?;
         let mut groups: BTreeSet<GroupId> = BTreeSet::new();

@@ -31,8 +31,9 @@ fn laid_over(mut image: Image, change: &Change) -> Image {
 
 fn check(before: &State, after: &State) -> Option<Change> {
     let change = Change::part(before, after)?;
-    let (mut old, mut new) = (compile(before), compile(after));
-    old.released = new.released.clone();
+    let (old, mut new) = (compile(before), compile(after));
+    assert_eq!(change.after.released, new.released);
+    assert_eq!(*change.whole(), new);
     let whole = Change::between(old.clone(), new.clone());
     assert_eq!(change.interrupted_ports(), whole.interrupted_ports());
     assert_eq!(change.opens_ports(), whole.opens_ports());

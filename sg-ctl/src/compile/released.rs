@@ -51,6 +51,9 @@ impl Released {
     /// for hosts of their own.
     #[must_use]
     pub fn of(state: &State) -> Self {
+        if state.released.is_empty() {
+            return Self::default();
+        }
         let slots = state.attached().filter_map(|(eni, how)| {
             let of = |id| state.released.get(id).map_or(&[][..], |lost: &Lost| &lost.addresses);
             let others = state

@@ -23,7 +23,10 @@ use sg_common::{
         table_number,
     },
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet, HashMap},
+};
 
 /// Changes in part between two of everything.
 const PARTS: u64 = 512;
@@ -160,7 +163,8 @@ impl Host {
         if opens {
             super::sweep::untracked(self, &change.after).context("cannot sweep the flow table")?;
         }
-        super::sweep::released(self, &change.after).context("cannot sweep the flow table")?;
+        let released = &change.after.released;
+        super::sweep::released(self, released, || change.whole()).context("cannot sweep the flow table")?;
         if whole || !owed {
             self.state.set(&STATE_SWEPT, &live)?;
         }
@@ -186,7 +190,8 @@ impl Host {
     /// Where the kernel refuses.
     pub fn sweep(&self, image: &Image) -> Result<()> {
         super::sweep::untracked(self, image).context("cannot sweep the flow table")?;
-        super::sweep::released(self, image).context("cannot sweep the flow table")?;
+        let whole = || Cow::Borrowed(image);
+        super::sweep::released(self, &image.released, whole).context("cannot sweep the flow table")?;
         Ok(self.state.set(&STATE_SWEPT, &self.generation()?)?)
     }
 

@@ -2,7 +2,7 @@
 //! addresses that were released, those of an interface, and those that a user names.
 
 use super::host::Host;
-use crate::compile::Image;
+use crate::compile::{Image, Released};
 use sg_common::{
     Direction,
     flow::{Flow, FlowKey4, FlowKey6, KeyHead},
@@ -11,7 +11,7 @@ use sg_common::{
     track::{Clock, is_live},
     wire::protocol,
 };
-use std::{io, net::IpAddr};
+use std::{borrow::Cow, cell::LazyCell, io, net::IpAddr};
 
 /// Removes the entries for which `is_over` holds. It is given the flow with a hash of its addresses.
 fn remove(host: &Host, mut is_over: impl FnMut(&Seen<'_>) -> bool) -> io::Result<()> {
@@ -51,17 +51,26 @@ struct Seen<'a> {
 
 /// Removes the entries of flows with an address that its owner lost: the next owner is another host. It is for whoever has
 /// the address now to begin anew. Flows that the rules admit for the remote address itself go on: they would let its next
-/// owner in as well.
-pub fn released(host: &Host, image: &Image) -> anyhow::Result<()> {
-    let released = &image.released;
+/// owner in as well. `image` is asked for where there are flows with such an address.
+pub fn released<'a>(
+    host: &Host,
+    released: &Released,
+    image: impl Fn() -> Cow<'a, Image>,
+) -> anyhow::Result<()> {
     if released.is_empty() {
         return Ok(());
     }
+    let image = LazyCell::new(image);
     let over = |seen: &Seen<'_>| {
         let (slot, (local, remote)) = (seen.head.slot, seen.ends);
-        let Some(policy) = image.policies.get(&slot) else { return false };
-        released.ends_from(slot, local)
-            || released.ends_to(slot, remote) && !policy.admits_flow(image, seen.head, remote, seen.flow)
+        if released.ends_from(slot, local) {
+            return true;
+        }
+        let admits = || {
+            let policy = image.policies.get(&slot);
+            policy.is_none_or(|policy| policy.admits_flow(&image, seen.head, remote, seen.flow))
+        };
+        released.ends_to(slot, remote) && !admits()
     };
     Ok(remove(host, over)?)
 }
