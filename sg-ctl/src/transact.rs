@@ -6,7 +6,7 @@
 //! that is refused (because, say, the store has already what the killed one was to add).
 
 use crate::{
-    compile::{Change, compile, lost, still_lost},
+    compile::{Change, Scope, compile, lost, still_lost},
     context::Context,
     device::{self, Present},
     error::{Refusal, Result},
@@ -127,8 +127,12 @@ impl Enforced {
     /// Builds the next generation for it. Returns what it was built for, which is the whole where a part did not do.
     fn build(&self, change: Change, before: &State, after: &State) -> Result<(Prepared, Change)> {
         let change = self.known(change);
-        if let Some(prepared) = self.host.build(&change)? {
-            return Ok((prepared, change));
+        match self.host.build(&change) {
+            Ok(Some(prepared)) => return Ok((prepared, change)),
+            Ok(None) => {}
+            // What earlier changes in part left behind takes room until one of everything.
+            Err(error) if change.scope == Scope::Part => log::debug!("everything is built anew: {error:#}"),
+            Err(error) => return Err(error),
         }
         let change = Change::between(compile(before), compile(after));
         Ok((self.host.build_whole(&change)?, change))

@@ -174,6 +174,14 @@ impl Bench {
         self.image = image;
     }
 
+    /// Puts a change in part in force, to the state as it is now.
+    pub fn put(&mut self, part: &Change) {
+        let host = self.host();
+        let prepared = host.build(part).unwrap().expect("a change that can be told in part");
+        host.settle(&host.go_live(prepared, 0).unwrap(), part).unwrap();
+        self.image = compile(&self.state);
+    }
+
     /// Moves the clock, in seconds.
     pub fn set_time(&mut self, seconds: u64) {
         self.clock.set(&CLOCK_TEST, &(seconds * u64::from(HZ))).unwrap();

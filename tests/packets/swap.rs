@@ -221,3 +221,46 @@ fn t2_each_interface_has_its_own_set_of_groups() {
         }
     }
 }
+
+#[test]
+fn m58_a_list_that_rules_name_again_is_what_it_is_by_then() {
+    let mut rig = rig();
+    let list = list(&mut rig.bench.state, &["10.9.0.0/16", "10.8.0.0/16"]);
+    let group = rig.bench.state.interfaces.values().next().unwrap().groups[0];
+    let id = sg_ctl::model::RuleId::random();
+    let peer = sg_ctl::model::Peer::PrefixList(list);
+    let (inward, traffic) = (sg_ctl::model::Direction::Ingress, sg_ctl::model::Traffic::All);
+    let rule = sg_ctl::model::Rule::new(id, group, inward, traffic, peer);
+    rig.bench.state.rules.insert(id, rule.clone());
+    rig.bench.install();
+    let local = rig.local;
+    let from = |net, last| {
+        let udp = Payload::Udp { source: 9, destination: 53 };
+        Packet::new(IpAddr::from([10, net, 0, last]), local, udp)
+    };
+    assert_eq!(rig.judge(Ingress, &from(9, 1)), passes(New));
+
+    // The rule goes in a change in part, which leaves the table.
+    let named = rig.bench.state.clone();
+    rig.bench.state.rules.remove(&id);
+    let part = Change::part(&named, &rig.bench.state).expect("a change in part");
+    rig.bench.put(&part);
+    // It comes back with one of everything, and the list has an entry less.
+    ops::entry::remove(&mut rig.bench.state, &list.to_string(), &["10.9.0.0/16".to_owned()], None).unwrap();
+    rig.bench.state.rules.insert(id, rule);
+    rig.bench.install();
+    assert_eq!(rig.judge(Ingress, &from(9, 2)), dropped(NoRule));
+    assert_eq!(rig.judge(Ingress, &from(8, 2)), passes(New));
+}
+
+/// A prefix list of these entries.
+fn list(state: &mut sg_ctl::model::State, entries: &[&str]) -> sg_ctl::model::PrefixListId {
+    let create = ops::prefix_list::Create {
+        name: "offices".to_owned(),
+        family: sg_ctl::model::AddressFamily::Ipv4,
+        max_entries: "9".to_owned(),
+        entries: entries.iter().map(ToString::to_string).collect(),
+        tags: Vec::new(),
+    };
+    ops::prefix_list::create(state, &create).unwrap()
+}

@@ -185,7 +185,7 @@ impl Build {
         if let Some(&table) = self.lists.get(&id) {
             return Ok(table);
         }
-        let (number, is_new) = self.ledgers.tables.intern_by_name(list_hash(id))?;
+        let (number, is_new) = self.ledgers.tables.intern(list_hash(id))?;
         let bits = list.family.bits();
         let table = match self.held.get(&number) {
             // Whoever looks it up knows what it holds, so none of it need be read.

@@ -83,6 +83,11 @@ impl Host {
             Scope::Unknown => Some(self.content().context("cannot read the address tables")?),
             Scope::Whole | Scope::Part => None,
         };
+        if change.scope == Scope::Whole {
+            // Their tables, where there are any, were last kept up when rules named them.
+            let unnamed = change.after.lists.keys().filter(|id| !change.before.lists.contains_key(id));
+            unnamed.for_each(|id| build.ledgers.tables.forget(list_hash(*id)));
+        }
         let mut staged = Staged::default();
         if !self.stage_members(change, content.as_ref(), &mut build, &mut staged, live + 1)? {
             return Ok(None);
@@ -189,6 +194,7 @@ impl Host {
     /// # Errors
     /// Where the kernel refuses.
     pub fn sweep(&self, image: &Image) -> Result<()> {
+        self.quiesce(self.generation()?)?;
         super::sweep::untracked(self, image).context("cannot sweep the flow table")?;
         let whole = || Cow::Borrowed(image);
         super::sweep::released(self, &image.released, whole).context("cannot sweep the flow table")?;
@@ -231,7 +237,7 @@ impl Host {
         for (address, groups) in &change.members {
             let identity = match change.scope {
                 Scope::Part if !groups.is_empty() => {
-                    match build.ledgers.identities.live(content_hash(groups)) {
+                    match build.ledgers.identities.number(content_hash(groups)) {
                         Some(identity) => identity,
                         None => return Ok(false),
                     }
@@ -255,9 +261,11 @@ impl Host {
         staged: &mut Staged,
         generation: u64,
     ) -> Result<()> {
+        let new: BTreeSet<u32> = build.new_tables.iter().map(|table| table.number).collect();
         for (id, list) in &change.after.lists {
             // One that has a table already, whether or not rules name it at present.
-            let Some(table) = build.ledgers.tables.live(list_hash(*id)) else { continue };
+            let table = build.ledgers.tables.number(list_hash(*id));
+            let Some(table) = table.filter(|table| !new.contains(table)) else { continue };
             let nothing = BTreeSet::new();
             match content {
                 Some(content) => {

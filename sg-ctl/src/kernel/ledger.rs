@@ -115,14 +115,9 @@ impl Ledger {
         self.numbers().filter(|&number| is_garbage(&self.entries[number as usize])).collect()
     }
 
-    fn number(&self, hash: ContentHash) -> Option<u32> {
+    /// The number of the object with this content, where the live generation may refer to it or the next is to.
+    pub fn number(&self, hash: ContentHash) -> Option<u32> {
         self.by_hash.get(&hash).copied()
-    }
-
-    /// The number of an object with this content that the live generation may refer to.
-    pub fn live(&self, hash: ContentHash) -> Option<u32> {
-        let number = *self.by_hash.get(&hash)?;
-        self.builds.refer_to(&self.entries[number as usize]).then_some(number)
     }
 
     fn numbers(&self) -> impl Iterator<Item = u32> + use<> {
@@ -167,11 +162,12 @@ impl Ledger {
                 self.disowned.push(number);
             }
             match self.hash_of(number) {
-                Some(hash) => {
+                // What nobody refers to any more may have been emptied in part, or have fallen behind.
+                Some(hash) if self.builds.refer_to(&self.entries[number as usize]) => {
                     self.by_hash.insert(hash, number);
                 }
                 None if self.entries[number as usize] == Entry::default() => self.free.push(number),
-                None => {}
+                Some(_) | None => {}
             }
         }
         self.free.reverse();
@@ -189,19 +185,9 @@ impl Ledger {
         self.add(hash)
     }
 
-    /// The same of an object that is known by a name, and whose content has been kept up with its name's for as long as the
-    /// live generation may refer to it, and no longer.
-    ///
-    /// # Errors
-    /// As [`Self::intern`].
-    pub fn intern_by_name(&mut self, name: ContentHash) -> Result<(u32, bool)> {
-        match self.live(name).or_else(|| self.number(name).filter(|number| self.fresh.contains(number))) {
-            Some(number) => {
-                self.touched.push(number);
-                Ok((number, false))
-            }
-            None => self.add(name),
-        }
+    /// Gives the next object of this content a number of its own: what lies under the old one is not up to date.
+    pub fn forget(&mut self, hash: ContentHash) {
+        self.by_hash.remove(&hash);
     }
 
     fn add(&mut self, hash: ContentHash) -> Result<(u32, bool)> {

@@ -5,6 +5,7 @@ use super::{
     host::Host,
     map::{BpfMap, Plain},
     net::{address_key4, address_key6, address4, address6, prefix_key4, prefix_key6},
+    sys,
 };
 use crate::{
     compile::{Family, List, Net},
@@ -212,6 +213,23 @@ fn longest<K: Plain>(
     Ok(around.map_or(0, |entry| generation_of(entry.since)))
 }
 
+/// Changes elements of a hash map. The kernel gives an element's memory to the next one that it allocates, also while a
+/// packet reads it: so a few wait for each other. Of many that would take too long, and a packet that is held up between
+/// finding an entry and reading it, for as long as two system calls take, may read another's.
+fn replace<K: Plain>(map: &BpfMap<K, Versioned>, changed: &[(K, Versioned)]) -> Result<()> {
+    const FEW: usize = 8;
+    if changed.len() > FEW {
+        return Ok(map.set_all(changed)?);
+    }
+    for (count, entry) in changed.iter().enumerate() {
+        if count > 0 {
+            sys::wait_for_grace_period().context("cannot wait for a grace period")?;
+        }
+        map.set_all(std::slice::from_ref(entry))?;
+    }
+    Ok(())
+}
+
 /// What the maps hold of members and lists.
 #[derive(Default)]
 pub struct Content {
@@ -243,8 +261,8 @@ impl Host {
         // Last: what these take the place of may be given to whatever is inserted next.
         if staged.replaces() {
             self.state.set(&STATE_LOOSE, &1)?;
-            self.addresses4.set_all(&staged.addresses4.changed)?;
-            self.addresses6.set_all(&staged.addresses6.changed)?;
+            replace(&self.addresses4, &staged.addresses4.changed)?;
+            replace(&self.addresses6, &staged.addresses6.changed)?;
         }
         Ok(())
     }
