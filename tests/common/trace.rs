@@ -46,7 +46,6 @@ const FILE_CHANGES: &[(libc::c_long, &str)] = &[
     (libc::SYS_ftruncate, "ftruncate"),
     (libc::SYS_fsync, "fsync"),
     (libc::SYS_fdatasync, "fdatasync"),
-    (libc::SYS_fdatasync, "fdatasync"),
     (libc::SYS_fchmod, "fchmod"),
     (libc::SYS_fchown, "fchown"),
     (libc::SYS_mkdirat, "mkdirat"),

@@ -262,5 +262,5 @@ fn list(state: &mut sg_ctl::model::State, entries: &[&str]) -> sg_ctl::model::Pr
         entries: entries.iter().map(ToString::to_string).collect(),
         tags: Vec::new(),
     };
-    ops::prefix_list::create(state, &create).unwrap()
+    ops::prefix_list::create(state, &create).expect("a list")
 }
