@@ -23,8 +23,14 @@ type Tool = (&'static str, &'static [&'static str]);
 const C_COMPILER: Tool = ("cc", &["gcc", "libc6-dev"]);
 /// For making namespaces and links.
 const IP: Tool = ("ip", &["iproute2"]);
-/// What the benchmarks compare with.
-const PEERS: [Tool; 3] = [("nft", &["nftables"]), ("iptables", &["iptables"]), ("ipset", &["ipset"])];
+/// What the benchmarks compare with, empty between two runs, and switch offloads off with.
+const PEERS: [Tool; 5] = [
+    ("nft", &["nftables"]),
+    ("iptables", &["iptables"]),
+    ("ipset", &["ipset"]),
+    ("conntrack", &["conntrack"]),
+    ("ethtool", &["ethtool"]),
+];
 
 /// Everything that building needs. Returns where the BPF linker is.
 pub fn for_build(project: &Project) -> Result<PathBuf> {
@@ -38,7 +44,7 @@ pub fn for_running() -> Result<()> {
     tools(&[IP])
 }
 
-/// The packet filters that benchmarks hold ours against.
+/// What benchmarks need beside it.
 pub fn for_comparing() -> Result<()> {
     tools(&PEERS)
 }
