@@ -200,6 +200,15 @@ pub fn read(ctx: &Context) -> Result<State> {
     }
 }
 
+/// The store's state where it is in force, or nothing is; takes no lock.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub(crate) fn in_force(ctx: &Context) -> Result<Option<State>> {
+    let snapshot = ctx.store.read()?;
+    Ok(is_in_step(ctx, &snapshot).then_some(snapshot.state))
+}
+
 /// The host with the store as it is for as long as the host is locked: no command comes between a commit and its flip, and
 /// a slot stays whose it is. What a command that was cut off left behind is made up for before.
 ///

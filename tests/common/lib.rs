@@ -1,5 +1,6 @@
 //! Test support: the shipped programs on a bench, packets, namespaces, the command line, the reference model.
 
+pub mod agent;
 pub mod bench;
 pub mod cast;
 pub mod ctl;

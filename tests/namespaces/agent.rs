@@ -2,66 +2,18 @@
 
 use serde_json::{Value, json};
 use sg_tests::{
-    ctl::{Ctl, Lab, binary},
+    agent::Agent,
+    ctl::{Ctl, Lab},
     net::{IFACE, PEER, V4, V6, run},
 };
 use std::{
-    io::{BufRead, BufReader},
     net::IpAddr,
-    process::{Child, ChildStderr, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 /// The bound that the agent promises, and as much again for a machine that is shared.
 const PROMPT: Duration = Duration::from_secs(2);
-
-/// A running agent; stopped, at the latest, with the test.
-struct Agent {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
-
-impl Agent {
-    /// Starts one, and waits until it follows the kernel.
-    fn start(ctl: &Ctl) -> Self {
-        let mut command = Command::new(binary());
-        ctl.prepare(&mut command).arg("agent").stdin(Stdio::null()).stdout(Stdio::null());
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("sg-ctl starts");
-        let log = BufReader::new(child.stderr.take().expect("it was piped"));
-        let mut agent = Self { child, log };
-        agent.says("following");
-        agent
-    }
-
-    /// Reads its log up to the line that holds the word. An agent that ends without saying it fails the test.
-    fn says(&mut self, word: &str) {
-        let mut line = String::new();
-        while !line.contains(word) {
-            line.clear();
-            assert_ne!(self.log.read_line(&mut line).expect("its log"), 0, "ended without saying {word:?}");
-        }
-    }
-
-    /// Ends it as systemd would.
-    fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        // The shell's own: the program of that name is in a package that need not be there.
-        let mut kill = Command::new("sh");
-        kill.args(["-c", "kill -TERM \"$1\"", "sh", &pid]);
-        assert!(kill.status().expect("sh runs").success());
-        self.says("stopped");
-        assert_eq!(self.child.wait().expect("it ends").code(), Some(0));
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        // Where the test has stopped it already there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// The addresses of an interface as the store has them, once they are these; looking changes nothing.
 #[track_caller]
@@ -159,8 +111,7 @@ fn enforcement_does_not_depend_on_the_agent() {
     let (lab, _) = lab();
     let mut agent = Agent::start(&lab.ctl);
     let mut open = lab.connect(V4.admin, V4.host, 80);
-    agent.child.kill().expect("it can be killed");
-    agent.child.wait().expect("it ends");
+    agent.kill();
     open.goes_on();
     lab.refuses(V4.admin, V4.host, 81);
     // Without it the next command looks.

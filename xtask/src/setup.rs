@@ -23,6 +23,8 @@ type Tool = (&'static str, &'static [&'static str]);
 const C_COMPILER: Tool = ("cc", &["gcc", "libc6-dev"]);
 /// For making namespaces and links.
 const IP: Tool = ("ip", &["iproute2"]);
+/// What tests hold the agent's unit against.
+const FOR_TESTS: [Tool; 2] = [("systemd-analyze", &["systemd"]), ("setpriv", &["util-linux"])];
 /// What the benchmarks compare with, empty between two runs, and switch offloads off with.
 const PEERS: [Tool; 5] = [
     ("nft", &["nftables"]),
@@ -42,6 +44,11 @@ pub fn for_build(project: &Project) -> Result<PathBuf> {
 /// Everything that running what was built needs, in tests and demo.
 pub fn for_running() -> Result<()> {
     tools(&[IP])
+}
+
+/// What tests alone need.
+pub fn for_testing() -> Result<()> {
+    tools(&FOR_TESTS)
 }
 
 /// What benchmarks need beside it.

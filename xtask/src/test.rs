@@ -13,6 +13,7 @@ pub fn run(project: &Project, filter: &[String]) -> Result<()> {
     machine::can_run_bpf("cargo xtask test")?;
     let linker = setup::for_build(project)?;
     setup::for_running()?;
+    setup::for_testing()?;
     // Benchmarks are run as tests, shortly.
     setup::for_comparing()?;
     format_and_lints(project, &linker)?;

@@ -1,17 +1,22 @@
 //! `sg-ctl agent`: one process a host that keeps what is enforced in step with the kernel. Optional: every command does
 //! the same once, and enforcement never depends on either.
 
+mod only;
+mod service;
 mod watch;
 
 use crate::{
     context::Context,
     error::{Result, or_given_up},
+    model::State,
     netns,
     transact::{self, Changed},
 };
 use anyhow::Context as _;
+use only::Only;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     time::Duration,
 };
 use tokio::{
@@ -26,11 +31,12 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long it waits for more news of the same event: an address comes as several messages.
 const CALM: Duration = Duration::from_millis(100);
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, as the only agent of the state directory.
 ///
 /// # Errors
-/// Where it cannot start. What fails later is logged and tried again.
-pub fn run(ctx: &Context) -> Result<()> {
+/// `IncorrectState` where another agent runs, and where it cannot start. What fails later is logged and tried again.
+pub fn run(ctx: &Context, state_dir: &Path) -> Result<()> {
+    let _only = Only::take(state_dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -45,6 +51,8 @@ async fn follow(ctx: &Context) -> Result<()> {
     let mut agent = Agent { ctx, news, watched: BTreeMap::new(), revision: None, complaint: None };
     agent.keep_in_step();
     log::info!("following {} network namespace(s)", agent.watched.len());
+    service::ready();
+    let mut watchdog = service::Watchdog::new();
 
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -60,7 +68,9 @@ async fn follow(ctx: &Context) -> Result<()> {
             }
             _ = ticks.tick() => agent.look_around(),
         }
+        watchdog.alive();
     }
+    service::stopping();
     log::info!("stopped; what is attached stays enforced");
     Ok(())
 }
@@ -103,14 +113,28 @@ impl Agent<'_> {
         self.watched.retain(|name, (inode, _)| netns::inode(name.as_deref()) == Some(*inode));
         match self.ctx.store.revision() {
             Ok(revision) if Some(revision) == self.revision && self.watched.len() == watched => {}
+            Ok(revision) if self.watched.len() == watched => self.look_at(revision),
             Ok(_) => self.keep_in_step(),
             Err(error) => self.complain(format!("cannot read the store: {error:#}")),
         }
     }
 
+    /// A command has changed the store. As a rule it has put in force what it changed, and there is nothing to do that
+    /// would take the host's lock from the next one.
+    fn look_at(&mut self, revision: u64) {
+        let is_followed = |netns: &Option<String>| {
+            let inode = netns::inode(netns.as_deref());
+            inode.is_some() && self.watched.get(netns).map(|(watched, _)| *watched) == inode
+        };
+        match or_given_up(|| transact::in_force(self.ctx)) {
+            Ok(Some(state)) if namespaces(&state).iter().all(is_followed) => self.revision = Some(revision),
+            _ => self.keep_in_step(),
+        }
+    }
+
     /// A change of nothing, and the namespaces of what is attached then.
     fn change(&self) -> Result<Changed<BTreeSet<Option<String>>>> {
-        transact::change(self.ctx, |state| Ok(state.attached().map(|(eni, _)| eni.netns.clone()).collect()))
+        transact::change(self.ctx, |state| Ok(namespaces(state)))
     }
 
     fn watch(&mut self, namespaces: BTreeSet<Option<String>>) {
@@ -134,4 +158,9 @@ impl Agent<'_> {
             self.complaint = Some(what);
         }
     }
+}
+
+/// Where something is attached.
+fn namespaces(state: &State) -> BTreeSet<Option<String>> {
+    state.attached().map(|(eni, _)| eni.netns.clone()).collect()
 }

@@ -72,7 +72,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         }
         Command::Completions(typed) => typed.write(out),
         Command::Man(typed) => typed.write(out, output)?,
-        Command::Agent => agent::run(&context(&cli.global)?)?,
+        Command::Agent => agent::run(&context(&cli.global)?, &cli.global.state_dir)?,
     }
     Ok(())
 }

@@ -1,0 +1,124 @@
+//! The agent as a service: one a host, what it tells systemd, and the unit that it is shipped with.
+
+use sg_tests::{
+    agent::Agent,
+    ctl::{Lab, binary, finish},
+    net::{IFACE, V4},
+};
+use std::{
+    fs, net::IpAddr, os::unix::net::UnixDatagram, path::Path, process::Command, thread, time::Duration,
+};
+
+const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sg-ctl/systemd/sg-agent.service");
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_second_agent_is_refused_and_a_killed_one_leaves_nothing_behind() {
+    let lab = Lab::new();
+    let mut first = Agent::start(&lab.ctl);
+    let refused = lab.ctl.refused("agent");
+    assert_eq!(refused.code, "IncorrectState");
+    assert!(refused.message.contains(&format!("(process {})", first.pid())), "{}", refused.message);
+    // Another host's is nobody's concern.
+    Agent::start(&Lab::new().ctl).stop();
+    first.kill();
+    Agent::start(&lab.ctl).stop();
+}
+
+#[test]
+fn commands_and_the_agent_get_on_with_each_other() {
+    let lab = Lab::attached(&["ingress --protocol tcp --port 22 --cidr 203.0.113.1/32"]);
+    let agent = Agent::start(&lab.ctl);
+    for round in 0..20 {
+        let port = format!("ingress --protocol tcp --port {} --cidr 203.0.113.2/32", 1_000 + round);
+        lab.ctl.json(&format!("rule add web {port}"));
+        // The agent is told of a change of addresses at the same time.
+        let address = format!("203.0.113.{}/24 dev {IFACE}", 100 + round);
+        lab.host.ip(&format!("addr add {address}"));
+        lab.remove(&port);
+        lab.host.ip(&format!("addr del {address}"));
+    }
+    lab.connect(V4.admin, V4.host, 22).goes_on();
+    lab.refuses(V4.other, V4.host, 1_000);
+    agent.stop();
+}
+
+#[test]
+fn systemd_is_told_that_the_agent_is_ready_alive_and_stopping() {
+    let lab = Lab::attached(&[]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let told = || {
+        let mut message = [0; 512];
+        let length = socket.recv(&mut message).expect("a message");
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    };
+    let agent = Agent::start_with(&lab.ctl, "", |command| {
+        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1500000");
+    });
+    assert_eq!(told(), "READY=1\n");
+    assert_eq!([told(), told()], ["WATCHDOG=1\n", "WATCHDOG=1\n"]);
+    agent.stop();
+    let mut last = told();
+    while last == "WATCHDOG=1\n" {
+        last = told();
+    }
+    assert_eq!(last, "STOPPING=1\n");
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_takes_and_calls_hardened() {
+    let unit = fs::read_to_string(UNIT).expect("the unit");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let copy = dir.path().join("sg-agent.service");
+    let here = binary().canonicalize().expect("sg-ctl is there").display().to_string();
+    assert!(unit.contains("ExecStart=/usr/bin/sg-ctl agent\n"));
+    fs::write(&copy, unit.replace("/usr/bin/sg-ctl", &here)).expect("a copy");
+    let analyze = |arguments: &[&str], file: &Path| {
+        let ran = finish(Command::new("systemd-analyze").args(arguments).arg(file));
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}{}", ran.stdout, ran.stderr);
+        ran
+    };
+    assert_eq!(analyze(&["verify", "--man=no"], &copy).stderr, "");
+    analyze(&["security", "--offline=true", "--threshold=35"], Path::new(UNIT));
+    fs::write(&copy, unit.replace("WatchdogSec=", "WatchdgSec=")).expect("a copy");
+    let ran = finish(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&copy));
+    assert!(ran.stderr.contains("WatchdgSec"), "what it does not know it says: {ran:?}");
+}
+
+#[test]
+fn the_capabilities_of_the_unit_are_enough() {
+    let unit = fs::read_to_string(UNIT).expect("the unit");
+    let bounding = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("a set");
+    let set: Vec<String> =
+        bounding.split_whitespace().map(|name| name.to_lowercase().replacen("cap_", "+", 1)).collect();
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--bounding-set=-all,{}", set.join(",")), "--inh-caps=-all", "--no-new-privs"]);
+    command.arg(binary());
+
+    let lab = Lab::attached(&["ingress --protocol tcp --port 80 --source-group web"]);
+    let agent = Agent::start_by(&lab.ctl, command, "");
+    let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).expect("its status");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).expect("a set");
+    let effective = u64::from_str_radix(effective, 16).expect("a number");
+    assert_eq!(effective.count_ones() as usize, set.len(), "setpriv did not do it: {effective:x}");
+    // It reads and changes the store, enters namespaces, writes maps.
+    let new: IpAddr = "203.0.113.77".parse().expect("IPv4");
+    lab.host.ip(&format!("addr add {new}/24 dev {IFACE}"));
+    let has_it = || {
+        let status = lab.ctl.json("status");
+        let addresses = status["interfaces"][0]["addresses"].as_array().expect("addresses").clone();
+        addresses.iter().any(|address| *address == new.to_string())
+    };
+    for _ in 0..100 {
+        if has_it() {
+            return agent.stop();
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("the agent does not follow with {bounding}");
+}
