@@ -14,6 +14,7 @@ pub mod mark;
 pub mod packet;
 pub mod policy;
 pub mod reason;
+pub mod sweep;
 pub mod track;
 pub mod vlan;
 pub mod wire;

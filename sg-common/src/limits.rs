@@ -60,6 +60,9 @@ pub const TCP_RESET_SECONDS: u32 = 10;
 pub const ICMP_SECONDS: u32 = 30;
 /// Every other protocol (T-17, the founding document).
 pub const OTHER_SECONDS: u32 = 600;
+/// A sweep spares flows that were over for no longer: a packet that found one live may still be writing to its entry, and
+/// clocks of two processors differ by a jiffy.
+pub const SWEEP_GRACE_SECONDS: u32 = 2;
 /// How long the other fragments may follow their first (P-11).
 pub const FRAGMENT_SECONDS: u32 = 30;
 /// How long an untracked UDP flow must be silent before its tuple counts as new (P-3).

@@ -80,6 +80,18 @@ pub fn is_live(flow: &Flow, head: &KeyHead, timeouts: &Timeouts, clock: &Clock) 
         && clock.age(flow.last) <= u64::from(timeout(flow, head, timeouts)) * clock.hz
 }
 
+/// Whether the flow has been over for so long that nothing can come of its entry any more: it may be swept away. One that
+/// was only observed (P-22) is not live, but needed as long as an observation lasts.
+#[inline(always)]
+#[must_use]
+pub fn is_long_over(flow: &Flow, head: &KeyHead, timeouts: &Timeouts, clock: &Clock) -> bool {
+    let lasts = match flow.state {
+        state::OBSERVED => limits::OBSERVE_SECONDS,
+        _ => timeout(flow, head, timeouts),
+    };
+    clock.age(flow.last) > (u64::from(lasts) + u64::from(limits::SWEEP_GRACE_SECONDS)) * clock.hz
+}
+
 /// Whether a SYN that the rules admit may pass on this established flow without starting it anew (P-4).
 #[inline(always)]
 #[must_use]
@@ -380,6 +392,22 @@ mod tests {
             let _ = tcp_pending(&mut flow, Egress, &segment(SYN | ACK, 5000, 1001));
             assert_eq!(tcp_pending(&mut flow, Ingress, &segment(ACK, 1001, ack)), expected, "{ack}");
         }
+    }
+
+    #[test]
+    fn a_flow_is_swept_only_when_it_has_been_over_for_a_while() {
+        let flow = established();
+        let (live, over) = (432_000, 432_001);
+        let head = head(protocol::TCP);
+        assert!(is_live(&flow, &head, &TIMEOUTS, &at(live)) && !is_live(&flow, &head, &TIMEOUTS, &at(over)));
+        let grace = u64::from(limits::SWEEP_GRACE_SECONDS);
+        assert!(!is_long_over(&flow, &head, &TIMEOUTS, &at(live + grace)));
+        assert!(is_long_over(&flow, &head, &TIMEOUTS, &at(over + grace)));
+        let observed = Flow { state: state::OBSERVED, ..flow };
+        let lasts = u64::from(limits::OBSERVE_SECONDS) + grace;
+        assert!(!is_live(&observed, &head, &TIMEOUTS, &at(0)), "nothing passes by it");
+        assert!(!is_long_over(&observed, &head, &TIMEOUTS, &at(lasts)));
+        assert!(is_long_over(&observed, &head, &TIMEOUTS, &at(lasts + 1)));
     }
 
     #[test]

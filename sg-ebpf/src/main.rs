@@ -24,6 +24,7 @@ mod pipeline;
 mod reclaim;
 mod rules;
 mod source;
+mod sweep;
 mod untracked;
 
 use aya_ebpf::{
@@ -41,6 +42,7 @@ use sg_common::{
     packet::{Cursor, Link},
     policy::{CLOCK_JIFFIES, CLOCK_MONOTONIC, counter_index},
     reason::Verdict,
+    sweep::SWEEP_UNREAD,
     vlan::Vlans,
 };
 
@@ -150,6 +152,13 @@ fn counted(config: Config, frame: &Frame<PacketPointers>) -> Verdict {
 pub fn sg_adopt(ctx: XdpContext) -> u32 {
     let given = PacketPointers { data: ctx.data(), end: ctx.data_end(), len: 0 };
     adopt::take_up(given).map_or(0, |answer| answer as u32)
+}
+
+/// Removes the entries of flows that are over, of those that it is given.
+#[xdp]
+pub fn sg_sweep(ctx: XdpContext) -> u32 {
+    let given = PacketPointers { data: ctx.data(), end: ctx.data_end(), len: 0 };
+    sweep::sweep(given).unwrap_or(SWEEP_UNREAD)
 }
 
 /// Tells userspace what jiffies are, which the kernel shows it nowhere.

@@ -52,7 +52,7 @@ pub fn measure() -> Record {
         ];
         for (form, constants) in forms {
             let tc = [object::TC_RECEIVE, object::TC_SEND];
-            let further = [object::XDP, object::ADOPT, object::CLOCK];
+            let further = [object::XDP, object::ADOPT, object::SWEEP, object::CLOCK];
             // What is not plain is judged at TC alone.
             let further = if form == "plain" { &further[..] } else { &[] };
             let mut loaded = object::open_alone(&constants).unwrap();

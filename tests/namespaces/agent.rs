@@ -7,6 +7,7 @@ use sg_tests::{
     net::{IFACE, PEER, V4, V6, run},
 };
 use std::{
+    fs,
     net::IpAddr,
     thread,
     time::{Duration, Instant},
@@ -120,4 +121,47 @@ fn enforcement_does_not_depend_on_the_agent() {
     lab.refuses(new, V4.host, 80);
     lab.ctl.json(&format!("interface set-groups {IFACE} web"));
     lab.connect(new, V4.host, 80).goes_on();
+}
+
+#[test]
+fn the_agent_sweeps_what_is_over_and_lets_a_host_go_that_is_gone() {
+    let lab = Lab::attached_bare(&["ingress --protocol tcp --port 80 --cidr 203.0.113.0/24"]);
+    let agent = Agent::start(&lab.ctl);
+    let mut stays = lab.connect(V4.admin, V4.host, 80);
+    let resets = lab.connect(V4.other, V4.host, 80);
+    let _ = resets.reset();
+    // Entries, dead ones too.
+    let entries = || {
+        let stats = lab.ctl.json("conntrack stats");
+        stats["tables"]
+            .as_array()
+            .expect("tables")
+            .iter()
+            .map(|table| table["entries"].as_u64())
+            .sum::<Option<u64>>()
+    };
+    assert_eq!(entries(), Some(2));
+    // A flow that was reset is over after ten seconds, is spared for two, and a walk begins every ten.
+    let began = Instant::now();
+    while entries() != Some(1) {
+        assert!(began.elapsed() < Duration::from_secs(40), "nothing is swept");
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert!(began.elapsed() > Duration::from_secs(11), "swept before it was over: {:?}", began.elapsed());
+    stays.goes_on();
+
+    lab.ctl.json(&format!("detach {IFACE}"));
+    let holds = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid())).expect("its descriptors");
+        descriptors.flatten().any(|file| {
+            fs::read_link(file.path()).is_ok_and(|target| target.to_string_lossy().contains("bpf-map"))
+        })
+    };
+    let began = Instant::now();
+    while holds() {
+        assert!(began.elapsed() < PROMPT, "the agent keeps the tables of a host that is gone");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(lab.ctl.pins().is_empty(), "{:?}", lab.ctl.pins());
+    agent.stop();
 }

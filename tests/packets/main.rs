@@ -11,6 +11,7 @@ mod layers;
 mod observing;
 mod raw;
 mod swap;
+mod sweeping;
 mod tcp;
 mod timeouts;
 mod udp;

@@ -3,6 +3,7 @@
 
 mod only;
 mod service;
+mod sweep;
 mod watch;
 
 use crate::{
@@ -19,6 +20,7 @@ use std::{
     path::Path,
     time::Duration,
 };
+use sweep::Sweep;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -48,7 +50,8 @@ async fn follow(ctx: &Context) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let (news, mut arrivals) = mpsc::channel(1);
-    let mut agent = Agent { ctx, news, watched: BTreeMap::new(), revision: None, complaint: None };
+    let mut agent =
+        Agent { ctx, news, watched: BTreeMap::new(), revision: None, complaint: None, sweep: Sweep::new() };
     agent.keep_in_step();
     log::info!("following {} network namespace(s)", agent.watched.len());
     service::ready();
@@ -67,6 +70,7 @@ async fn follow(ctx: &Context) -> Result<()> {
                 agent.keep_in_step();
             }
             _ = ticks.tick() => agent.look_around(),
+            () = sleep_until(agent.sweep.due()) => agent.sweep(),
         }
         watchdog.alive();
     }
@@ -84,6 +88,7 @@ struct Agent<'a> {
     revision: Option<u64>,
     /// What was last wrong: said once, however often it is tried again.
     complaint: Option<String>,
+    sweep: Sweep,
 }
 
 impl Agent<'_> {
@@ -109,6 +114,7 @@ impl Agent<'_> {
     /// After a command of somebody else's there may be new namespaces to follow; after one that was killed, something to
     /// put in force. A namespace that was deleted lives on for as long as it is watched, and tells nothing of it.
     fn look_around(&mut self) {
+        self.sweep.let_go_of_what_is_gone(&self.ctx.bpffs);
         let watched = self.watched.len();
         self.watched.retain(|name, (inode, _)| netns::inode(name.as_deref()) == Some(*inode));
         match self.ctx.store.revision() {
@@ -149,6 +155,15 @@ impl Agent<'_> {
                     self.complain(format!("cannot follow {}: {error:#}", watch::place(netns.as_deref())));
                 }
             }
+        }
+    }
+
+    fn sweep(&mut self) {
+        // A host that is not in step may be another store's.
+        if self.revision.is_none() {
+            self.sweep.put_off();
+        } else if let Err(error) = self.sweep.step(&self.ctx.bpffs) {
+            self.complain(format!("cannot sweep the flow tables, will try again: {error:#}"));
         }
     }
 

@@ -124,7 +124,7 @@ enum Command {
     /// Look at tracked flows
     #[command(subcommand)]
     Conntrack(datapath::Conntrack),
-    /// Keep what is enforced in step with the addresses that interfaces have, until stopped
+    /// Keep what is enforced in step with the addresses that interfaces have, and sweep the flow tables, until stopped
     Agent,
     /// Print a script that completes command lines in a shell
     Completions(shell::Completions),

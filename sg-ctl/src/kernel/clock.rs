@@ -2,8 +2,8 @@
 
 use super::{map::BpfMap, sys};
 use anyhow::{Context, Result, ensure};
-use sg_common::policy::{CLOCK_JIFFIES, CLOCK_MONOTONIC};
-use std::{os::fd::AsFd, time::Duration};
+use sg_common::policy::{CLOCK_JIFFIES, CLOCK_MONOTONIC, CLOCK_TEST};
+use std::{os::fd::AsFd, path::Path, time::Duration};
 
 /// What the clock program read.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,15 @@ pub fn read(program: &impl AsFd, cells: &BpfMap<u32, u64>) -> Result<Reading> {
     sys::test_run(program.as_fd(), &[0; 64]).context("cannot run the clock program")?;
     let cell = |index: u32| anyhow::Ok(cells.get(&index)?.unwrap_or(0));
     Ok(Reading { jiffies: cell(CLOCK_JIFFIES)?, monotonic: cell(CLOCK_MONOTONIC)? })
+}
+
+/// Jiffies now, as the host's programs have them. Where a test moves the clock, its cell is the time here as well.
+pub fn now(host: &Path, cells: &BpfMap<u32, u64>) -> Result<u64> {
+    if let Some(moved) = cells.get(&CLOCK_TEST)?.filter(|&moved| moved != 0) {
+        return Ok(moved);
+    }
+    let program = sys::open_pinned(&host.join("clock")).context("cannot open the clock program")?;
+    Ok(read(&program, cells)?.jiffies)
 }
 
 /// Values that `CONFIG_HZ` can have (`kernel/Kconfig.hz`).

@@ -20,9 +20,8 @@ use sg_common::{
     limits,
     mark::MarkBlock,
     policy::{
-        AddressKey4, AddressKey6, CLOCK_TEST, Class, Counter, LocalKey, OBSERVES, Policy, PortSet,
-        PrefixKey4, PrefixKey6, STATE_HZ, STATE_SCHEMA, STATE_WHOLE, STATE_WORD, Versioned, ViewKey,
-        generation_of,
+        AddressKey4, AddressKey6, Class, Counter, LocalKey, OBSERVES, Policy, PortSet, PrefixKey4,
+        PrefixKey6, STATE_HZ, STATE_SCHEMA, STATE_WHOLE, STATE_WORD, Versioned, ViewKey, generation_of,
     },
     track::Clock,
 };
@@ -265,13 +264,7 @@ impl Host {
     /// Where the kernel cannot be asked.
     pub fn now(&self) -> Result<(u64, u64)> {
         let hz = self.cell(STATE_HZ)?.max(1);
-        if let Some(moved) = self.clock.get(&CLOCK_TEST)?.filter(|&moved| moved != 0) {
-            return Ok((moved, hz));
-        }
-        let program =
-            super::sys::open_pinned(&self.dir.join("clock")).context("cannot open the clock program")?;
-        let reading = clock::read(&program, &self.clock)?;
-        Ok((reading.jiffies, hz))
+        Ok((clock::now(&self.dir, &self.clock)?, hz))
     }
 
     /// The same as the datapath has it, but for its seconds.

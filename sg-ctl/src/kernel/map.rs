@@ -136,11 +136,16 @@ impl<K: Plain, V: Plain> BpfMap<K, V> {
     /// Calls `visit` with every element. The datapath may change the map meanwhile: an element that comes or goes
     /// may be seen or not.
     pub fn for_each(&self, mut visit: impl FnMut(&K, &V)) -> io::Result<()> {
-        let room = BATCH.min(self.max_entries as usize);
-        let (mut from, mut next) = (None, [0; 64]);
-        let mut room = room;
-        let (mut keys, mut values) = (vec![K::new_zeroed(); room], vec![V::new_zeroed(); room]);
+        let mut walk = Walk::new(BATCH.min(self.max_entries as usize));
+        while self.walk_on(&mut walk, &mut visit)? {}
+        Ok(())
+    }
+
+    /// Calls `visit` with the next elements of a walk. False where there are no more.
+    pub fn walk_on(&self, walk: &mut Walk<K, V>, mut visit: impl FnMut(&K, &V)) -> io::Result<bool> {
         loop {
+            let Walk { from, keys, values } = walk;
+            let (room, mut next) = (keys.len(), [0; 64]);
             let answer = sys::map_lookup_batch(
                 self.fd.as_fd(),
                 from.as_ref(),
@@ -152,19 +157,36 @@ impl<K: Plain, V: Plain> BpfMap<K, V> {
             let (count, last) = match answer {
                 // A single bucket of the hash holds more than there is room for.
                 Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    room *= 2;
-                    keys.resize(room, K::new_zeroed());
-                    values.resize(room, V::new_zeroed());
+                    keys.resize(2 * room, K::new_zeroed());
+                    values.resize(2 * room, V::new_zeroed());
                     continue;
                 }
                 other => other?,
             };
-            keys.iter().zip(&values).take(count as usize).for_each(|(key, value)| visit(key, value));
-            if last {
-                return Ok(());
-            }
-            from = Some(next);
+            keys.iter().zip(&*values).take(count as usize).for_each(|(key, value)| visit(key, value));
+            *from = Some(next);
+            return Ok(!last);
         }
+    }
+}
+
+/// Where a walk over a map stands.
+pub struct Walk<K, V> {
+    from: Option<sys::Cursor>,
+    keys: Vec<K>,
+    values: Vec<V>,
+}
+
+impl<K: Plain, V: Plain> Walk<K, V> {
+    /// From the start, with so many elements a step.
+    #[must_use]
+    pub fn new(step: usize) -> Self {
+        Self { from: None, keys: vec![K::new_zeroed(); step], values: vec![V::new_zeroed(); step] }
+    }
+
+    /// Back to the start.
+    pub fn rewind(&mut self) {
+        self.from = None;
     }
 }
 

@@ -4,6 +4,7 @@ pub mod adopt;
 mod bpffs;
 mod build;
 mod clock;
+mod expiry;
 mod host;
 mod identities;
 mod install;
@@ -17,6 +18,7 @@ mod sweep;
 pub mod sys;
 mod trial;
 
+pub use expiry::{Step, Suspects, Sweeper};
 pub use host::Host;
 pub use install::{InForce, Prepared};
 pub use map::{BpfMap, Plain};

@@ -53,6 +53,8 @@ pub const TC_RECEIVE: &str = "sg_tc_receive";
 pub const TC_SEND: &str = "sg_tc_send";
 /// Program that takes up a connection that was open before.
 pub const ADOPT: &str = "sg_adopt";
+/// Program that removes the entries of flows that are over.
+pub const SWEEP: &str = "sg_sweep";
 /// Program that reads the kernel's clock.
 pub const CLOCK: &str = "sg_clock";
 

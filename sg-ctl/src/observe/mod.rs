@@ -147,7 +147,8 @@ pub struct ConntrackCounters {
 pub struct ConntrackStats {
     /// As in `counters`.
     pub conntrack: ConntrackCounters,
-    /// The flow tables, as in `status`. Entries of flows that are over stay in them until their place is needed.
+    /// The flow tables, as in `status`. Entries of flows that are over stay in them until the agent
+    /// sweeps them or their place is needed.
     pub tables: Vec<MapStatus>,
 }
 
