@@ -164,7 +164,14 @@ pub(crate) fn released(enforced: Option<&Enforced>, before: &State, after: &Stat
 pub(crate) fn claim(host: &Host, store_id: u64) -> Result<()> {
     match host.cell(STATE_STORE)? {
         0 => Ok(host.state.set(&STATE_STORE, &store_id)?),
-        owner if owner == store_id => Ok(()),
+        _ => check_store(host, store_id),
+    }
+}
+
+/// Refuses a host of another store.
+fn check_store(host: &Host, store_id: u64) -> Result<()> {
+    match host.cell(STATE_STORE)? {
+        owner if owner == store_id || owner == 0 => Ok(()),
         _ => {
             let message = format!(
                 "what is pinned in {} belongs to another store; give the --state-dir that it was attached with, or \
@@ -207,6 +214,28 @@ pub fn read(ctx: &Context) -> Result<State> {
 pub(crate) fn in_force(ctx: &Context) -> Result<Option<State>> {
     let snapshot = ctx.store.read()?;
     Ok(is_in_step(ctx, &snapshot).then_some(snapshot.state))
+}
+
+/// Looks at store and host as they are, while commands may be at work: nothing is locked or mended. `look` is called anew
+/// where the store has changed before it was done, so that a slot is whose the store says.
+///
+/// # Errors
+/// `IncorrectState` where what is pinned there belongs to another store; where store or host cannot be read; those of
+/// `look`.
+pub(crate) fn glance<T>(ctx: &Context, look: impl Fn(&Snapshot, Option<&Host>) -> Result<T>) -> Result<T> {
+    /// Commands do not come this fast.
+    const TRIES: usize = 5;
+    let mut tries = 1;
+    loop {
+        let snapshot = ctx.store.read()?;
+        let host = Host::glance(&ctx.bpffs)?;
+        host.as_ref().map_or(Ok(()), |host| check_store(host, snapshot.store_id))?;
+        let seen = look(&snapshot, host.as_ref());
+        if tries == TRIES || ctx.store.revision()? == snapshot.revision {
+            return seen;
+        }
+        tries += 1;
+    }
 }
 
 /// The host with the store as it is for as long as the host is locked: no command comes between a commit and its flip, and

@@ -8,7 +8,10 @@ pub struct Counters {
     /// This interface only
     #[arg(value_name = "IFACE")]
     pub interface: Option<String>,
-    /// Set what is printed to zero
+    /// Print them every second, with what came in it, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// Set what is printed to zero; with --watch once, at the start
     #[arg(long)]
     pub reset: bool,
 }

@@ -18,6 +18,7 @@ mod shell;
 mod stale;
 mod tag;
 mod vpc;
+mod watch;
 
 use crate::{
     error::{Refusal, Result, or_given_up},

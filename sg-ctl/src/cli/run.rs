@@ -2,7 +2,7 @@
 
 use super::{
     Cli, Command, Global, datapath, document, explain, group, interface, peering, prefix_list, quota, rule,
-    stale, tag, tell, vpc,
+    stale, tag, tell, vpc, watch,
 };
 use crate::{
     adopt, agent, attach,
@@ -55,8 +55,14 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::Schema => out.extend(crate::document::schema()?.into_bytes()),
         Command::Counters(typed) => {
             let ctx = context(&cli.global)?;
-            let counters = observe::counters(&ctx, typed.interface.as_deref(), typed.reset)?;
-            render::counters(out, output, &counters)?;
+            let interface = typed.interface.as_deref();
+            if typed.watch {
+                // Also brings store and kernel in step, as every command does that looks.
+                observe::counters(&ctx, interface, typed.reset)?;
+                watch::counters(&ctx, interface, output)?;
+            } else {
+                render::counters(out, output, &observe::counters(&ctx, interface, typed.reset)?)?;
+            }
         }
         Command::Explain(typed) => explain::run(&cli.global, typed, out)?,
         Command::Conntrack(datapath::Conntrack::List(typed)) => {

@@ -4,8 +4,8 @@ use super::{
     build::Ledgers,
     clock,
     identities::Identities,
-    ledger::{Builds, Ledger},
-    map::BpfMap,
+    ledger::{self, Builds, Ledger},
+    map::{BpfMap, Plain},
     object,
 };
 use crate::{
@@ -53,7 +53,8 @@ pub struct Host {
     /// By [`sg_common::policy::counter_index`].
     pub counters: BpfMap<u32, Counter>,
     pub(super) clock: BpfMap<u32, u64>,
-    _lock: File,
+    /// `None` where it was opened by [`Host::glance`].
+    _lock: Option<File>,
 }
 
 /// Takes the lock of a host, whose directory exists.
@@ -92,7 +93,24 @@ impl Host {
             remove_pins(&dir.join("interfaces"))?;
             return Ok(None);
         }
-        Self::from_pins(dir, lock).map(Some)
+        Self::from_pins(dir, Some(lock)).map(Some)
+    }
+
+    /// The same without the lock, to look at what lies in the maps while commands may be at work: nothing can be written
+    /// through it. `None` also where it is only being made or taken away.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn glance(dir: &Path) -> Result<Option<Self>> {
+        let is_whole = || dir.join("clock").exists() && dir.join("maps/IDENTITIES").exists();
+        if !is_whole() {
+            return Ok(None);
+        }
+        super::bpffs::check_owner(dir)?;
+        match Self::from_pins(dir, None) {
+            Err(_) if !is_whole() => Ok(None),
+            host => host.map(Some),
+        }
     }
 
     /// The same, made where there is none.
@@ -113,7 +131,7 @@ impl Host {
             }
             return Err(error);
         }
-        Self::from_pins(dir, lock)
+        Self::from_pins(dir, Some(lock))
     }
 
     /// Makes and pins the maps, and then the clock.
@@ -132,10 +150,11 @@ impl Host {
         program.pin(dir.join("clock")).with_context(|| format!("cannot pin in {}", dir.display()))
     }
 
-    fn from_pins(dir: &Path, lock: File) -> Result<Self> {
+    fn from_pins(dir: &Path, lock: Option<File>) -> Result<Self> {
         let maps = dir.join("maps");
         let at = |name: &str| maps.join(name);
-        let state: BpfMap<u32, u64> = BpfMap::open(&at("STATE"))?;
+        let to_read = lock.is_none();
+        let state: BpfMap<u32, u64> = open(&at("STATE"), to_read)?;
         let schema = state.get(&STATE_SCHEMA)?.unwrap_or(0);
         if schema != SCHEMA_VERSION {
             return Err(Refusal::new(
@@ -151,34 +170,34 @@ impl Host {
         Ok(Self {
             dir: dir.to_path_buf(),
             state,
-            policies: BpfMap::open(&at("POLICIES"))?,
-            classes: BpfMap::open(&at("CLASSES"))?,
-            port_sets: BpfMap::open(&at("PORT_SETS"))?,
-            addresses4: BpfMap::open(&at("ADDRESSES4"))?,
-            addresses6: BpfMap::open(&at("ADDRESSES6"))?,
-            prefixes4: BpfMap::open(&at("PREFIXES4"))?,
-            prefixes6: BpfMap::open(&at("PREFIXES6"))?,
-            views: BpfMap::open(&at("VIEWS"))?,
+            policies: open(&at("POLICIES"), to_read)?,
+            classes: open(&at("CLASSES"), to_read)?,
+            port_sets: open(&at("PORT_SETS"), to_read)?,
+            addresses4: open(&at("ADDRESSES4"), to_read)?,
+            addresses6: open(&at("ADDRESSES6"), to_read)?,
+            prefixes4: open(&at("PREFIXES4"), to_read)?,
+            prefixes6: open(&at("PREFIXES6"), to_read)?,
+            views: open(&at("VIEWS"), to_read)?,
             identities: match at("IDENTITIES").exists() {
-                true => BpfMap::open(&at("IDENTITIES"))?,
+                true => open(&at("IDENTITIES"), to_read)?,
                 false => {
                     BpfMap::create_hash(&at("IDENTITIES"), limits::MAX_IDENTITY_GROUPS, "SG_IDENTITIES")?
                 }
             },
-            locals: BpfMap::open(&at("LOCALS"))?,
+            locals: open(&at("LOCALS"), to_read)?,
             flows4: [
-                BpfMap::open(&at("ESTABLISHED4"))?,
-                BpfMap::open(&at("ANSWERED4"))?,
-                BpfMap::open(&at("PENDING4"))?,
+                open(&at("ESTABLISHED4"), to_read)?,
+                open(&at("ANSWERED4"), to_read)?,
+                open(&at("PENDING4"), to_read)?,
             ],
             flows6: [
-                BpfMap::open(&at("ESTABLISHED6"))?,
-                BpfMap::open(&at("ANSWERED6"))?,
-                BpfMap::open(&at("PENDING6"))?,
+                open(&at("ESTABLISHED6"), to_read)?,
+                open(&at("ANSWERED6"), to_read)?,
+                open(&at("PENDING6"), to_read)?,
             ],
-            marks: BpfMap::open(&at("MARKS"))?,
-            counters: BpfMap::open(&at("COUNTERS"))?,
-            clock: BpfMap::open(&at("CLOCK"))?,
+            marks: open(&at("MARKS"), to_read)?,
+            counters: open(&at("COUNTERS"), to_read)?,
+            clock: open(&at("CLOCK"), to_read)?,
             _lock: lock,
         })
     }
@@ -238,7 +257,7 @@ impl Host {
     /// # Errors
     /// Where they cannot be read.
     pub fn policy_maps(&self) -> Result<Vec<MapStatus>> {
-        let Ledgers { sets, classes, .. } = self.ledgers()?;
+        let used = |name: &str| ledger::count(&self.maps().join(name));
         let one = |name: &str, entries: u64, max_entries: u32, memory: std::io::Result<u64>| {
             let max_entries = u64::from(max_entries);
             anyhow::Ok(MapStatus { name: name.to_owned(), entries, max_entries, memory_bytes: memory? })
@@ -253,8 +272,8 @@ impl Host {
             whole!("addresses6", self.addresses6),
             whole!("prefixes4", self.prefixes4),
             whole!("prefixes6", self.prefixes6),
-            one("classes", classes.used(), self.classes.max_entries(), self.classes.memory())?,
-            one("port_sets", sets.used(), self.port_sets.max_entries(), self.port_sets.memory())?,
+            one("classes", used("LEDGER_CLASSES")?, self.classes.max_entries(), self.classes.memory())?,
+            one("port_sets", used("LEDGER_SETS")?, self.port_sets.max_entries(), self.port_sets.memory())?,
         ])
     }
 
@@ -297,6 +316,10 @@ impl Host {
         remove_pins(&self.dir.join("interfaces"))?;
         super::bpffs::remove(&self.dir)
     }
+}
+
+fn open<K: Plain, V: Plain>(path: &Path, to_read: bool) -> Result<BpfMap<K, V>> {
+    if to_read { BpfMap::open_to_read(path) } else { BpfMap::open(path) }
 }
 
 /// Removes a directory of pins with the directories in it. (bpffs is no place for `remove_dir_all`, which opens files.)

@@ -38,6 +38,20 @@ pub struct Entry {
     stamps: [u64; 2],
 }
 
+/// How many objects the ledger pinned at `path` speaks of; none where there is no ledger yet.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn count(path: &Path) -> Result<u64> {
+    if !path.exists() {
+        return Ok(0);
+    }
+    let map: BpfMap<u32, Entry> = BpfMap::open_to_read(path)?;
+    let used = map.get(&0)?.map_or(0, |entry| entry.stamps[0]) as u32;
+    let entries = map.head(used)?;
+    Ok(entries.iter().skip(1).filter(|entry| **entry != Entry::default()).count() as u64)
+}
+
 /// Stamp of a generation that does not come.
 const NEVER: u64 = u64::MAX;
 
@@ -127,11 +141,6 @@ impl Ledger {
     /// The content hash under a number, where it was written whole.
     pub fn hash_of(&self, number: u32) -> Option<ContentHash> {
         self.entries.get(number as usize).map(|entry| entry.hash).filter(|hash| *hash != [0; 2])
-    }
-
-    /// How many objects there are.
-    pub fn used(&self) -> u64 {
-        self.numbers().filter(|&number| self.entries[number as usize] != Entry::default()).count() as u64
     }
 
     /// Frees numbers whose objects are gone from their map.

@@ -34,6 +34,16 @@ impl<K: Plain, V: Plain> BpfMap<K, V> {
         Self::new(fd).with_context(|| path.display().to_string())
     }
 
+    /// The same to be read alone: the kernel lets nothing be written through it.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_to_read(path: &Path) -> Result<Self> {
+        let fd = sys::open_pinned_map_to_read(path);
+        Self::new(fd.with_context(|| format!("cannot open the map {}", path.display()))?)
+            .with_context(|| path.display().to_string())
+    }
+
     /// Creates an array of that many elements and pins it.
     ///
     /// # Errors

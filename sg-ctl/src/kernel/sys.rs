@@ -104,21 +104,29 @@ struct ObjectAttr {
     file_flags: u32,
 }
 
-fn object(command: i64, path: &Path, fd: u32) -> io::Result<i64> {
+fn object(command: i64, path: &Path, fd: u32, file_flags: u32) -> io::Result<i64> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut attr = ObjectAttr { pathname: path.as_ptr() as u64, fd, file_flags: 0 };
+    let mut attr = ObjectAttr { pathname: path.as_ptr() as u64, fd, file_flags };
     // SAFETY: `path` is a C string that outlives the call.
     unsafe { bpf(command, &mut attr) }
 }
 
 /// Pins an object below a bpffs.
 pub fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-    object(OBJ_PIN, path, fd.as_raw_fd() as u32).map(drop)
+    object(OBJ_PIN, path, fd.as_raw_fd() as u32, 0).map(drop)
 }
 
 /// Opens what is pinned there.
 pub fn open_pinned(path: &Path) -> io::Result<OwnedFd> {
-    object(OBJ_GET, path, 0).map(own)
+    object(OBJ_GET, path, 0, 0).map(own)
+}
+
+/// `BPF_F_RDONLY`
+const READ_ONLY: u32 = 1 << 3;
+
+/// Opens the map that is pinned there, to be read alone.
+pub fn open_pinned_map_to_read(path: &Path) -> io::Result<OwnedFd> {
+    object(OBJ_GET, path, 0, READ_ONLY).map(own)
 }
 
 #[repr(C)]

@@ -1,8 +1,8 @@
 //! `sg-ctl counters`: what passed and what was dropped, by reason, summed over processors.
 
 use super::{
-    ConntrackCounters, ConntrackStats, Count, Counters, DirectionCounters, FlowFilter, InterfaceCounters,
-    conntrack::live, status::flow_tables,
+    ConntrackCounters, ConntrackStats, Count, Counters, DirectionCounters, InterfaceCounters, Tally,
+    status::flow_tables,
 };
 use crate::{
     context::Context,
@@ -44,6 +44,23 @@ pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<C
     Ok(Counters { interfaces, conntrack })
 }
 
+/// The same as they are right now, of whatever commands are at work: no lock is taken, and none is waited for.
+///
+/// # Errors
+/// As for [`counters`].
+pub fn counters_at_a_glance(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
+    transact::glance(ctx, |Snapshot { state, .. }, host| {
+        let wanted: Option<EniId> =
+            interface.map(|name| ops::interface::find(state, ctx.netns.as_deref(), name)).transpose()?;
+        let all = read(state, host)?;
+        let conntrack = sums(state, host, &all)?;
+        let counted = state.attached().zip(all).filter(|((eni, _), _)| wanted.is_none_or(|id| id == eni.id));
+        let mut interfaces: Vec<_> = counted.map(|(_, counted)| counted).collect();
+        interfaces.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Counters { interfaces, conntrack })
+    })
+}
+
 /// What the flow tables hold, and what they could not.
 ///
 /// # Errors
@@ -56,7 +73,7 @@ pub fn stats(ctx: &Context) -> Result<ConntrackStats> {
 }
 
 /// Counters of the attached interfaces, in the order of the state.
-fn read(state: &State, host: Option<&Host>) -> Result<Vec<InterfaceCounters>> {
+pub(super) fn read(state: &State, host: Option<&Host>) -> Result<Vec<InterfaceCounters>> {
     state.attached().map(|(eni, attachment)| one(host, eni, attachment.slot)).collect()
 }
 
@@ -72,13 +89,9 @@ fn sums(state: &State, host: Option<&Host>, interfaces: &[InterfaceCounters]) ->
         conntrack.allowance_exceeded += of(&direction.dropped, Drop::ConntrackFull.name());
     }
     if let Some(host) = host {
-        let flows = live(host, state, None, &FlowFilter::default())?.flows;
-        conntrack.tracked = flows.len() as u64;
-        // What has no third leg yet takes no place of an established connection (P-16).
-        let established =
-            flows.iter().filter(|flow| flow.protocol == "tcp" && flow.state != "half_open").count();
-        let room = host.flows4[0].max_entries() as usize + host.flows6[0].max_entries() as usize;
-        conntrack.allowance_available = room.saturating_sub(established) as u64;
+        let tally = Tally::of(host, state)?;
+        conntrack.tracked = tally.live();
+        conntrack.allowance_available = tally.available();
     }
     Ok(conntrack)
 }

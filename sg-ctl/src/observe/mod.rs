@@ -4,11 +4,13 @@ pub(crate) mod conntrack;
 mod counters;
 mod status;
 mod survivors;
+mod tally;
 
 pub use conntrack::{conntrack, flush};
-pub use counters::{counters, stats};
+pub use counters::{counters, counters_at_a_glance, stats};
 pub use status::status;
 pub use survivors::surviving_flows;
+pub use tally::{Filled, Tally};
 
 use serde::Serialize;
 use std::collections::BTreeMap;

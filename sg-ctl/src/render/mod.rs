@@ -15,6 +15,7 @@ mod stale;
 mod table;
 mod terminal;
 mod vpc;
+mod watched;
 
 pub use document::{applied, document};
 pub use explain::explanation;
@@ -30,8 +31,9 @@ pub use quota::quotas;
 pub use rule::{Closed, rule_modified, rules, rules_added, rules_removed};
 pub use stale::{references, stale_groups};
 pub use table::escape;
-pub use terminal::look_at_stdout;
+pub use terminal::{look_at_stdout, stdout};
 pub use vpc::{vpc_created, vpc_deleted, vpcs};
+pub use watched::{Look, watched};
 
 use serde::Serialize;
 use std::io::{self, Write};
