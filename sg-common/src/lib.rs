@@ -9,6 +9,7 @@
 
 pub mod adopt;
 pub mod flow;
+pub mod index;
 pub mod limits;
 pub mod mark;
 pub mod packet;

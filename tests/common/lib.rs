@@ -7,6 +7,7 @@ pub mod ctl;
 pub mod differential;
 pub mod enforced;
 pub mod frames;
+pub mod index;
 pub mod model;
 pub mod net;
 pub mod packet;

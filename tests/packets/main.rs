@@ -7,6 +7,7 @@ mod documented;
 mod exempt;
 mod explained;
 mod icmp;
+mod index;
 mod layers;
 mod observing;
 mod raw;

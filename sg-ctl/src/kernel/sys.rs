@@ -34,6 +34,10 @@ pub const NO_PREALLOC: u32 = 1;
 /// `BPF_MAP_TYPE_ARRAY`
 pub const MAP_TYPE_ARRAY: u32 = 2;
 const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
+/// `BPF_F_MMAPABLE`: the values can be mapped into memory.
+pub const MAP_MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_INNER_MAP`: may be put into an array of arrays of other lengths.
+pub const MAP_INNER: u32 = 1 << 12;
 
 /// One call. `attr` is a live, initialised prefix of `union bpf_attr`, and every pointer in it is valid for the length
 /// that the command and the map's sizes say.
