@@ -4,6 +4,7 @@
 mod connections;
 mod contest;
 mod flood;
+mod lists;
 mod load;
 mod machine;
 mod memory;
@@ -49,8 +50,9 @@ impl Run {
 type Measure = fn(&Run) -> Section;
 
 /// All sections, in the order of the report.
-const SECTIONS: [(&str, Measure); 6] = [
+const SECTIONS: [(&str, Measure); 7] = [
     ("packet", packet::measure),
+    ("lists", lists::measure),
     ("wire", wire::measure),
     ("connections", connections::measure),
     ("update", update::measure),

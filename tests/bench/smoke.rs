@@ -33,6 +33,11 @@ fn bench_packet_runs() {
 }
 
 #[test]
+fn bench_lists_runs() {
+    runs("lists");
+}
+
+#[test]
 fn bench_wire_runs() {
     runs("wire");
 }

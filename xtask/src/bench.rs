@@ -28,6 +28,8 @@ pub struct Args {
 pub enum Section {
     /// Nanoseconds a packet by `BPF_PROG_TEST_RUN`
     Packet,
+    /// Nanoseconds a lookup in long prefix lists
+    Lists,
     /// Packets a second, TCP throughput and request latency through a veth pair
     Wire,
     /// New TCP connections a second
