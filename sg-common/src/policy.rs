@@ -164,7 +164,7 @@ pub const INLINE_LISTS: usize = 4;
 #[repr(C)]
 pub struct ListUse {
     /// Its address table, whose entries are there or not; [`HAS_ADDRESSES`] and [`HAS_PREFIXES`] in the upper bits say
-    /// where to look.
+    /// where to look. Where there is an index of its prefixes ([`index_place`]), they are there.
     pub table: u32,
     /// What the rules permit to its addresses; [`CLASS_NONE`] behind the last list.
     pub class: u32,
@@ -193,11 +193,27 @@ pub const HAS_ADDRESSES: u32 = 1 << 31;
 /// The table has prefixes that are shorter than an address.
 pub const HAS_PREFIXES: u32 = 1 << 30;
 
+/// Bits of the number of a table; those of the place of its index are above them.
+const TABLE_BITS: u32 = 24;
+
 /// The number of a table without what is said of it in the upper bits.
 #[inline(always)]
 #[must_use]
 pub fn table_number(table: u32) -> u32 {
-    table & !(HAS_ADDRESSES | HAS_PREFIXES)
+    table & ((1 << TABLE_BITS) - 1)
+}
+
+/// The place of the index of a list's prefixes in `INDEXES`; 0 is none.
+#[inline(always)]
+#[must_use]
+pub fn index_place(table: u32) -> u32 {
+    (table & !(HAS_ADDRESSES | HAS_PREFIXES)) >> TABLE_BITS
+}
+
+/// What a table's number says of the place of its index.
+#[must_use]
+pub fn indexed_at(place: u32) -> u32 {
+    place << TABLE_BITS
 }
 
 /// Key of `VIEWS`: what an interface's rules permit to members of groups.
@@ -396,7 +412,8 @@ const _: () = assert!(size_of::<AddressKey4>() == 8 && size_of::<AddressKey6>() 
 const _: () = assert!(size_of::<LocalKey>() == 20);
 const _: () = assert!(size_of::<Counter>() == 16);
 const _: () = assert!(BANKS.is_power_of_two() && STATE_BANKS + BANKS <= STATE_CELLS);
-const _: () = assert!(crate::limits::MAX_TABLES < HAS_PREFIXES);
+const _: () = assert!(crate::limits::MAX_TABLES <= 1 << TABLE_BITS);
+const _: () = assert!(crate::index::MAX_INDEXES << TABLE_BITS <= HAS_PREFIXES);
 const _: () = assert!(16 << 18 == HINT_WORDS * 64);
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod cursor;
 mod exempt;
 mod flows;
 mod fragments;
+mod index;
 mod maps;
 mod observe;
 mod pipeline;

@@ -3,7 +3,7 @@
 //! Names fit the kernel's 15 characters. Policy maps are written by `sg-ctl` only; flow and counter maps can be given
 //! to an instance of the programs privately, so that a second load may judge by the same policy without a trace.
 
-use crate::pipeline::Packet;
+use crate::{pipeline::Packet, rules};
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, BPF_NOEXIST},
     helpers::bpf_jiffies64,
@@ -13,6 +13,7 @@ use aya_ebpf::{
 use core::intrinsics::{AtomicOrdering, atomic_or, atomic_xadd};
 use sg_common::{
     flow::{Flow, FlowKey4, FlowKey6, FragmentHead, FragmentKey4, FragmentKey6, KeyHead},
+    index::Address,
     limits,
     mark::{self, MARK_BLOCKS, MarkBlock},
     packet::Family,
@@ -90,7 +91,7 @@ static PACKET6: PerCpuArray<Packet<[u32; 4]>> = PerCpuArray::with_max_entries(1,
 static CLOCK: Array<u64> = Array::with_max_entries(CLOCK_CELLS, 0);
 
 /// The tables of one address family.
-pub trait Tables: Family + 'static {
+pub trait Tables: Family + Address + 'static {
     /// This processor's scratch memory for the packet at hand. Programs of both hooks run with bottom halves off,
     /// so no other packet can come in between on the same processor.
     fn scratch() -> Option<&'static mut Packet<Self>>;
@@ -121,6 +122,8 @@ pub trait Tables: Family + 'static {
     fn at_address(table: u32, address: Self, generation: u64) -> u32;
     /// What the table has for the longest prefix that covers the address; 0 is nothing.
     fn at_prefix(table: u32, address: Self, generation: u64) -> u32;
+    /// Whether the prefix list of this table covers the address.
+    fn in_list(table: u32, address: Self, generation: u64) -> bool;
     /// A hash of both addresses for the mark filter.
     fn hash(local: Self, remote: Self) -> u64;
     /// The address as four words.
@@ -182,6 +185,10 @@ impl Tables for u32 {
     #[inline(always)]
     fn at_prefix(table: u32, address: Self, generation: u64) -> u32 {
         PREFIXES4.get(&Key::new(64, [table, address])).map_or(0, |entry| entry.at(generation))
+    }
+    #[inline(always)]
+    fn in_list(table: u32, address: Self, generation: u64) -> bool {
+        rules::sg_in_list4(table, address, generation) != 0
     }
     #[inline(always)]
     fn hash(local: Self, remote: Self) -> u64 {
@@ -251,6 +258,11 @@ impl Tables for [u32; 4] {
     fn at_prefix(table: u32, address: Self, generation: u64) -> u32 {
         let [a, b, c, d] = address;
         PREFIXES6.get(&Key::new(160, [table, a, b, c, d])).map_or(0, |entry| entry.at(generation))
+    }
+    #[inline(always)]
+    fn in_list(table: u32, address: Self, generation: u64) -> bool {
+        let [a, b, c, d] = address.map(u64::from);
+        rules::sg_in_list6(table, a | b << 32, c | d << 32, generation) != 0
     }
     #[inline(always)]
     fn hash(local: Self, remote: Self) -> u64 {

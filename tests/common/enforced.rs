@@ -7,16 +7,21 @@
 
 use crate::ctl::Ctl;
 use sg_common::{
+    index::MAX_INDEXES,
     limits::MAX_INTERFACES,
     policy::{
         self, AddressKey4, AddressKey6, CLASS_NONE, Class, INLINE_LOCALS, LocalKey, Lookup, PORT_WORDS,
         PORTS_ALL, PORTS_NONE, Policy, PortSet, PrefixKey4, PrefixKey6, TABLE_MEMBERS, TABLE_NONE, VIEW_NONE,
-        Versioned, ViewKey, generation_of, policy_row, table_number,
+        Versioned, ViewKey, generation_of, index_place, policy_row, table_number,
     },
 };
 use sg_ctl::{
     compile::{Family, Image, InterfacePolicy, Net, Permission, Ports, Table, compile},
-    kernel::{BpfMap, Plain},
+    kernel::{
+        BpfMap, Plain,
+        index::{Coverage, Index},
+        is_long, sys,
+    },
     store::{self, Snapshot},
 };
 use std::{
@@ -26,8 +31,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Prefix lists by their content, each with what its addresses may do, sorted.
-type Lists = Vec<(Vec<Net>, Permission)>;
+/// Prefix lists by their content, each with what its addresses may do, sorted: nets that lie in tables, boundaries of what an
+/// index covers.
+type Lists = Vec<(Vec<Net>, Vec<u128>, Permission)>;
 
 /// What one interface is judged by, as far as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +82,14 @@ impl Judgement {
         let lists = [0, 1].map(|family| {
             [0, 1].map(|direction| {
                 let lists = compiled.access[family][direction].lists.iter();
-                let mut lists: Vec<_> =
-                    lists.map(|(id, may)| (image.lists[id].nets().collect(), may.clone())).collect();
+                let mut lists: Vec<_> = lists
+                    .map(|(id, may)| {
+                        let list = &image.lists[id];
+                        let in_index = |net: &Net| is_long(list) && net.length < list.family.bits();
+                        let (indexed, nets): (Vec<Net>, Vec<Net>) = list.nets().partition(in_index);
+                        (nets, Coverage::of(&indexed).boundaries().to_vec(), may.clone())
+                    })
+                    .collect();
                 lists.sort();
                 lists
             })
@@ -124,6 +136,7 @@ struct Contents {
     /// By family and table: what is looked up, and its class as the live generation has it.
     addresses: [BTreeMap<u32, Vec<(Net, u32)>>; 2],
     prefixes: [BTreeMap<u32, Vec<(Net, u32)>>; 2],
+    indexes: BTreeMap<u32, Coverage>,
     views: BTreeMap<ViewKey, u32>,
     locals: BTreeMap<u32, BTreeSet<[u32; 4]>>,
 }
@@ -134,6 +147,7 @@ struct Reached {
     sets: BTreeSet<u32>,
     classes: BTreeSet<u32>,
     tables: [BTreeSet<u32>; 2],
+    indexes: BTreeSet<u32>,
     views: BTreeSet<u32>,
     identities: BTreeSet<u32>,
 }
@@ -184,12 +198,18 @@ impl Contents {
         for key in all::<LocalKey, u32>(dir, "LOCALS").into_keys() {
             locals.entry(key.row).or_default().insert(key.address);
         }
+        let places: BpfMap<u32, u32> = open(dir, "INDEXES");
+        let placed = (0..MAX_INDEXES).filter_map(|place| Some((place, places.get(&place).unwrap()?)));
+        let indexes = placed
+            .map(|(place, id)| (place, Index::open(sys::map_by_id(id).unwrap()).unwrap().coverage(word)))
+            .collect();
         let views = all(dir, "VIEWS");
         Self {
             classes: open(dir, "CLASSES"),
             port_sets: open(dir, "PORT_SETS"),
             addresses,
             prefixes,
+            indexes,
             views,
             locals,
         }
@@ -281,7 +301,13 @@ impl Contents {
                 let entries = self.entries(family, list.table, reached);
                 let mut nets: Vec<Net> = entries.concat().into_iter().map(|(net, _)| net).collect();
                 nets.sort();
-                (nets, self.permission(list.class, reached))
+                let place = index_place(list.table);
+                let indexed = match place {
+                    0 => Vec::new(),
+                    place => self.indexes[&place].boundaries().to_vec(),
+                };
+                reached.indexes.extend((place != 0).then_some(place));
+                (nets, indexed, self.permission(list.class, reached))
             })
             .collect();
         lists.sort();
@@ -384,6 +410,7 @@ impl Enforced {
             ("port sets", "LEDGER_SETS", &self.reached.sets),
             ("classes", "LEDGER_CLASSES", &self.reached.classes),
             ("address tables", "LEDGER_TABLES", &tables),
+            ("indexes", "LEDGER_INDEXES", &self.reached.indexes),
             ("views", "LEDGER_VIEWS", &self.reached.views),
             ("identities", "LEDGER_MEMBERS", &self.reached.identities),
         ] {
@@ -408,6 +435,10 @@ impl Enforced {
                     &reached,
                 );
             }
+        }
+        if everything {
+            let filled = self.contents.indexes.keys().copied().collect();
+            compare(&mut garbage, "places of indexes that are filled", &filled, &self.reached.indexes);
         }
         let (first, end) = (policy_row(self.word, 0), policy_row(self.word, MAX_INTERFACES - 1) + 1);
         for row in self.contents.locals.keys().filter(|row| (first..end).contains(row)) {
@@ -473,11 +504,7 @@ pub fn agree(ctl: &Ctl, look: Look) -> Snapshot {
         return snapshot;
     };
     assert!(!enis.is_empty(), "nothing is attached, and the host is still there");
-    assert_eq!(
-        enforced.judgements,
-        judgements(&compile(&snapshot.state)),
-        "the kernel, and the store compiled"
-    );
+    expect_same(&enforced.judgements, &judgements(&compile(&snapshot.state)));
     let revision = enforced.cells[policy::STATE_REVISION as usize];
     assert_eq!(revision, snapshot.revision, "the kernel's revision, and the store's");
     assert_eq!(ctl.pins(), pins(ctl.bpffs(), &enis), "what is pinned, and what should be");
@@ -487,11 +514,31 @@ pub fn agree(ctl: &Ctl, look: Look) -> Snapshot {
     snapshot
 }
 
+/// What differs, without the thousands of entries of a long list that do not.
+#[track_caller]
+fn expect_same(kernel: &Judgements, store: &Judgements) {
+    const SHOWN: usize = 2_000;
+    if kernel == store {
+        return;
+    }
+    let [kernel, store] = [kernel, store].map(|judgements| format!("{judgements:?}"));
+    let same = kernel.bytes().zip(store.bytes()).take_while(|(one, other)| one == other).count();
+    let from = |text: &str| text.chars().skip(same.saturating_sub(SHOWN / 2)).take(SHOWN).collect::<String>();
+    panic!("the kernel: …{}…\nthe store compiled: …{}…", from(&kernel), from(&store));
+}
+
 /// Everything that is pinned for a host with these interfaces.
 fn pins(dir: &Path, enis: &[String]) -> Vec<PathBuf> {
     use sg_ctl::kernel::object::{FLOW_MAPS, POLICY_MAPS};
-    let ledgers =
-        ["LEDGER_SETS", "LEDGER_CLASSES", "LEDGER_TABLES", "LEDGER_VIEWS", "LEDGER_MEMBERS", "IDENTITIES"];
+    let ledgers = [
+        "LEDGER_SETS",
+        "LEDGER_CLASSES",
+        "LEDGER_TABLES",
+        "LEDGER_INDEXES",
+        "LEDGER_VIEWS",
+        "LEDGER_MEMBERS",
+        "IDENTITIES",
+    ];
     let maps = POLICY_MAPS.iter().chain(FLOW_MAPS).chain(&ledgers).map(|name| format!("maps/{name}"));
     let links =
         enis.iter().flat_map(|eni| ["", "/receive", "/send"].map(|pin| format!("interfaces/{eni}{pin}")));

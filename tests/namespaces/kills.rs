@@ -31,6 +31,10 @@ fn told(state: &State) -> Vec<String> {
         let options = eni.attachment.as_ref().map(|how| (how.options, how.timeouts));
         format!("interface {}: {groups:?} {:?} {options:?}", eni.name, eni.addresses)
     }));
+    told.extend(state.prefix_lists.values().map(|list| {
+        let entries: Vec<_> = list.current().map(|(cidr, _)| cidr.to_string()).collect();
+        format!("list {}: {}", list.name, entries.concat())
+    }));
     told.sort();
     told
 }
@@ -231,4 +235,19 @@ fn killed_detach_of_one_of_two() {
 fn killed_last_detach() {
     let back = format!("attach {IFACE} --group web --adopt none");
     survives(&lab(), &format!("detach {IFACE}"), &[&back], Steps::Sampled);
+}
+
+#[test]
+fn killed_change_of_a_long_list() {
+    let lab = lab();
+    lab.ctl.json("quota entries-per-prefix-list=20000 rules-per-group=40000 rules-per-interface=200000");
+    lab.ctl.json("prefix-list create feed --family ipv4 --max-entries 20000");
+    let path = lab.ctl.state_dir().join("feed.txt");
+    let nets: String =
+        (0..16_500).map(|n| format!("{}.{}.{}.0/25\n", 20 + (n >> 16), n >> 8 & 255, n & 255)).collect();
+    std::fs::write(&path, nets).expect("a file");
+    lab.ctl.json(&format!("prefix-list import feed {}", path.display()));
+    lab.ctl.json("rule add web ingress --protocol tcp --port 443 --prefix-list feed");
+    let change = "prefix-list add feed 198.51.100.0/24";
+    survives(&lab, change, &["prefix-list remove feed 198.51.100.0/24"], Steps::All);
 }

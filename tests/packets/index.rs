@@ -341,14 +341,14 @@ fn changes_that_use_the_memory_up_ask_for_a_new_index() {
 #[test]
 fn an_index_is_found_again_by_its_array() {
     let entries = [net(0x2001_0db8 << 96, 32), net(0x2001_0db9 << 96, 48)];
-    let mut index = Index::build(Family::V6, &Coverage::of(&entries)).unwrap();
+    let index = Index::build(Family::V6, &Coverage::of(&entries)).unwrap();
     let added = [net(0x2001_0db9_0002 << 80, 48)];
     let change = Change { added: &added, removed: &[], live: 4, since: 5 };
     let plan = index.plan(&change, |_| unreachable!("nothing goes")).unwrap().unwrap();
     assert!(!plan.is_empty());
     index.stage(&plan);
     // Killed here; the next command opens what there is.
-    let mut again = Index::open(index.fd().try_clone_to_owned().unwrap()).unwrap();
+    let again = Index::open(index.fd().try_clone_to_owned().unwrap()).unwrap();
     assert_eq!(again.family(), Family::V6);
     assert_eq!(again.coverage(5), Coverage::of(entries.iter().chain(&added)));
     again.revert(4);

@@ -1,7 +1,7 @@
 //! Whose addresses are meant by groups and prefix lists.
 
 use super::{Family, Net};
-use crate::model::{AddressFamily, Entries, EntryKey, GroupId, PrefixList, Span, State};
+use crate::model::{AddressFamily, Entries, EntryKey, EntryTerm, GroupId, PrefixList, Span, State};
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,6 +80,29 @@ impl List {
     pub fn kinds(&self) -> [bool; 2] {
         let is_address = |cidr: IpNet| cidr.prefix_len() == cidr.max_prefix_len();
         [self.current().any(is_address), self.current().any(|cidr| !is_address(cidr))]
+    }
+
+    /// How many entries there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.count_having(&EntryTerm::Present)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The nets that hold addresses between two, both left-aligned ([`Net::address`]).
+    #[must_use]
+    pub fn between(&self, first: u128, last: u128) -> Vec<Net> {
+        let address = |address| Net { address, length: self.family.bits() }.cidr(self.family).addr();
+        let (first, last) = (address(first), address(last));
+        let around = self.entries.around(first.into());
+        let found = around.into_iter().chain(self.entries.from_to(first, last));
+        let there = found.filter(|(key, span)| self.is_there(key, span));
+        there.map(|(key, _)| Net::new(key.cidr.addr(), key.cidr.prefix_len())).collect()
     }
 
     /// Whether this prefix is there.

@@ -1,7 +1,9 @@
 //! One build of rows: what policies become in the maps, by number.
 
 use super::{
+    index::Index,
     ledger::{ContentHash, Ledger, content_hash},
+    long_lists,
     net::words,
 };
 use crate::{
@@ -11,7 +13,7 @@ use crate::{
 };
 use sg_common::policy::{
     self, CLASS_NONE, Class, HAS_ADDRESSES, HAS_PREFIXES, IDENTITY_NONE, ListUse, Lookup, PORTS_ALL,
-    PORTS_NONE, PRESENT, Policy, TABLE_NONE, VIEW_NONE, ViewKey, table_number,
+    PORTS_NONE, PRESENT, Policy, TABLE_NONE, VIEW_NONE, ViewKey, indexed_at, table_number,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +25,8 @@ pub struct Ledgers {
     pub classes: Ledger,
     /// Of the tables in `ADDRESSES` and `PREFIXES`, prefix lists among them.
     pub tables: Ledger,
+    /// Of `INDEXES`.
+    pub indexes: Ledger,
     /// Of `VIEWS`.
     pub views: Ledger,
     /// Of sets of groups.
@@ -31,8 +35,24 @@ pub struct Ledgers {
 
 impl Ledgers {
     /// All of them.
-    pub fn each(&mut self) -> [&mut Ledger; 5] {
-        [&mut self.sets, &mut self.classes, &mut self.tables, &mut self.views, &mut self.identities]
+    pub fn each(&mut self) -> [&mut Ledger; 6] {
+        let Self { sets, classes, tables, indexes, views, identities } = self;
+        [sets, classes, tables, indexes, views, identities]
+    }
+
+    /// The table of a prefix list, and the place of its index, where it has one.
+    pub fn list(&self, id: PrefixListId) -> Option<(u32, Option<u32>)> {
+        match self.indexes.number(list_hash(id)) {
+            Some(place) => Some((self.tables.number(long_list_hash(id))?, Some(place))),
+            None => Some((self.tables.number(list_hash(id))?, None)),
+        }
+    }
+
+    /// Gives the list a table of its own, and an index if it is long: what there is of it is not up to date, or has no room.
+    pub fn forget_list(&mut self, id: PrefixListId) {
+        self.tables.forget(list_hash(id));
+        self.tables.forget(long_list_hash(id));
+        self.indexes.forget(list_hash(id));
     }
 }
 
@@ -44,6 +64,11 @@ pub fn table_hash(family: usize, table: &Table) -> ContentHash {
 /// A prefix list is the same table whatever its entries are.
 pub fn list_hash(id: PrefixListId) -> ContentHash {
     content_hash(&("list", id.bits()))
+}
+
+/// The same of a list with an index, whose table has its single addresses only.
+pub fn long_list_hash(id: PrefixListId) -> ContentHash {
+    content_hash(&("long list", id.bits()))
 }
 
 /// An address table to be written: prefixes with their classes.
@@ -68,6 +93,8 @@ pub struct Build {
     pub new_classes: Vec<(u32, Class)>,
     /// Address tables to be written.
     pub new_tables: Vec<NewTable>,
+    /// Indexes of long lists to be put into their places.
+    pub new_indexes: Vec<(u32, Index)>,
     /// Entries of views to be written.
     pub new_views: Vec<(ViewKey, u32)>,
     /// Tables of lists that policies name, with what they hold in the upper bits.
@@ -93,6 +120,7 @@ impl Build {
             new_sets: Vec::new(),
             new_classes: Vec::new(),
             new_tables: Vec::new(),
+            new_indexes: Vec::new(),
             new_views: Vec::new(),
             lists: BTreeMap::new(),
             held,
@@ -180,30 +208,50 @@ impl Build {
         Ok(number | holds)
     }
 
-    /// The number of a list's table, with what it holds in the upper bits.
+    /// The number of a list's table, with what it holds and the place of its index in the upper bits.
     fn list(&mut self, id: PrefixListId, list: &List) -> Result<u32> {
         if let Some(&table) = self.lists.get(&id) {
             return Ok(table);
         }
-        let (number, is_new) = self.ledgers.tables.intern(list_hash(id))?;
+        let place = match self.ledgers.list(id) {
+            Some((_, place)) => place.map(|_| self.ledgers.indexes.intern(list_hash(id))).transpose()?,
+            None => self.new_index(id, list)?,
+        };
+        let place = place.map_or(0, |(place, _)| place);
+        let hash = if place == 0 { list_hash(id) } else { long_list_hash(id) };
+        let (number, is_new) = self.ledgers.tables.intern(hash)?;
         let bits = list.family.bits();
         let table = match self.held.get(&number) {
             // Whoever looks it up knows what it holds, so none of it need be read.
             Some(&table) if !is_new => table,
             _ => {
                 let [has_addresses, has_prefixes] = list.kinds();
-                number | holds(has_addresses, has_prefixes)
+                number | holds(has_addresses, has_prefixes && place == 0) | indexed_at(place)
             }
         };
         if is_new {
             let entries = |host: bool| {
                 list.nets().filter(move |net| (net.length == bits) == host).map(|net| (net, PRESENT))
             };
-            let (addresses, prefixes) = (entries(true).collect(), entries(false).collect());
+            let addresses = entries(true).collect();
+            let prefixes = if place == 0 { entries(false).collect() } else { Vec::new() };
             self.new_tables.push(NewTable { number, family: list.family as usize, addresses, prefixes });
         }
         self.lists.insert(id, table);
         Ok(table)
+    }
+
+    /// Makes an index of a list that has none and is long enough, and gives it a place. A list that gets none stays in the
+    /// kernel's trie: where there is no place left, or its prefixes lie too close together.
+    fn new_index(&mut self, id: PrefixListId, list: &List) -> Result<Option<(u32, bool)>> {
+        if !long_lists::is_long(list) || !self.ledgers.indexes.has_room() {
+            return Ok(None);
+        }
+        let Some(index) = long_lists::index(list)? else { return Ok(None) };
+        self.ledgers.indexes.forget(list_hash(id));
+        let (place, is_new) = self.ledgers.indexes.intern(list_hash(id))?;
+        self.new_indexes.push((place, index));
+        Ok(Some((place, is_new)))
     }
 
     /// The number of what an interface's rules permit to groups. Identities that policies are built after are not in it.

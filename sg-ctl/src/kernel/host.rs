@@ -17,6 +17,7 @@ use anyhow::Context;
 use sg_common::{
     SCHEMA_VERSION,
     flow::{Flow, FlowKey4, FlowKey6},
+    index::MAX_INDEXES,
     limits,
     mark::MarkBlock,
     policy::{
@@ -43,6 +44,8 @@ pub struct Host {
     pub(super) prefixes4: BpfMap<PrefixKey4, Versioned>,
     pub(super) prefixes6: BpfMap<PrefixKey6, Versioned>,
     pub(super) views: BpfMap<ViewKey, u32>,
+    /// Arrays: their descriptors when they are written, their ids when they are read.
+    pub(super) indexes: BpfMap<u32, u32>,
     pub(super) identities: Identities,
     pub(super) locals: BpfMap<LocalKey, u32>,
     /// Established, answered, pending.
@@ -178,6 +181,7 @@ impl Host {
             prefixes4: open(&at("PREFIXES4"), to_read)?,
             prefixes6: open(&at("PREFIXES6"), to_read)?,
             views: open(&at("VIEWS"), to_read)?,
+            indexes: open(&at("INDEXES"), to_read)?,
             identities: match at("IDENTITIES").exists() {
                 true => open(&at("IDENTITIES"), to_read)?,
                 false => {
@@ -247,6 +251,7 @@ impl Host {
             sets: open("LEDGER_SETS", limits::MAX_PORT_SETS, 2, "port sets")?,
             classes: open("LEDGER_CLASSES", limits::MAX_CLASSES, 1, "classes")?,
             tables: open("LEDGER_TABLES", limits::MAX_TABLES, 2, "address tables")?,
+            indexes: open("LEDGER_INDEXES", MAX_INDEXES, 1, "indexes of prefix lists")?,
             views: open("LEDGER_VIEWS", limits::MAX_VIEWS, 1, "views of groups")?,
             identities: open("LEDGER_MEMBERS", limits::MAX_IDENTITIES, 1, "combinations of groups")?,
         })
@@ -272,6 +277,7 @@ impl Host {
             whole!("addresses6", self.addresses6),
             whole!("prefixes4", self.prefixes4),
             whole!("prefixes6", self.prefixes6),
+            one("prefix_indexes", used("LEDGER_INDEXES")?, MAX_INDEXES - 1, self.indexes_memory())?,
             one("classes", used("LEDGER_CLASSES")?, self.classes.max_entries(), self.classes.memory())?,
             one("port_sets", used("LEDGER_SETS")?, self.port_sets.max_entries(), self.port_sets.memory())?,
         ])

@@ -2,7 +2,7 @@
 //! of older ones could see.
 
 use super::{
-    build::{Build, Ledgers, NewTable, list_hash, lists, table_hash},
+    build::{Build, Ledgers, NewTable, list_hash, lists, long_list_hash, table_hash},
     host::Host,
     ledger::{ContentHash, Ledger, content_hash},
     net::{address_key4, address_key6, prefix_key4, prefix_key6, words},
@@ -10,7 +10,7 @@ use super::{
     sys,
 };
 use crate::{
-    compile::{Change, Identity, Image, Net, Scope},
+    compile::{Change, Identity, Image, List, Net, Scope},
     error::{Refusal, Result, os_error},
     model::PrefixListId,
 };
@@ -86,10 +86,12 @@ impl Host {
         if change.scope == Scope::Whole {
             // Their tables, where there are any, were last kept up when rules named them.
             let unnamed = change.after.lists.keys().filter(|id| !change.before.lists.contains_key(id));
-            unnamed.for_each(|id| build.ledgers.tables.forget(list_hash(*id)));
+            unnamed.for_each(|id| build.ledgers.forget_list(*id));
         }
         let mut staged = Staged::default();
-        if !self.stage_members(change, content.as_ref(), &mut build, &mut staged, live + 1)? {
+        if !self.stage_indexes(change, &mut build.ledgers, &mut staged, word)?
+            || !self.stage_members(change, content.as_ref(), &mut build, &mut staged, live + 1)?
+        {
             return Ok(None);
         }
         let mut written = BTreeMap::new();
@@ -264,19 +266,23 @@ impl Host {
         let new: BTreeSet<u32> = build.new_tables.iter().map(|table| table.number).collect();
         for (id, list) in &change.after.lists {
             // One that has a table already, whether or not rules name it at present.
-            let table = build.ledgers.tables.number(list_hash(*id));
-            let Some(table) = table.filter(|table| !new.contains(table)) else { continue };
+            let Some((table, place)) = build.ledgers.list(*id) else { continue };
+            if new.contains(&table) {
+                continue;
+            }
             let nothing = BTreeSet::new();
+            // Of a list with an index the prefixes are there.
+            let is_here = |net: &&Net| place.is_none() || net.length == list.family.bits();
             match content {
                 Some(content) => {
                     let there = content.tables.get(&table).unwrap_or(&nothing);
                     let nets: BTreeSet<Net> = list.nets().collect();
-                    for net in there.symmetric_difference(&nets) {
+                    for net in there.symmetric_difference(&nets).filter(is_here) {
                         staged.entry(self, table, list, net, there.contains(net), generation)?;
                     }
                 }
                 None => {
-                    for net in change.lists.get(id).unwrap_or(&nothing) {
+                    for net in change.lists.get(id).unwrap_or(&nothing).iter().filter(is_here) {
                         staged.entry(self, table, list, net, !list.holds(net), generation)?;
                     }
                 }
@@ -295,6 +301,9 @@ impl Host {
             self.clear_tables(&numbers, &known_tables(before)).context("cannot remove old address tables")?;
             ledgers.tables.release(&garbage)?;
         }
+        let garbage = ledgers.indexes.garbage();
+        self.remove_indexes(&garbage).context("cannot remove old indexes of prefix lists")?;
+        ledgers.indexes.release(&garbage)?;
         let (views, identities) = (ledgers.views.garbage(), ledgers.identities.garbage());
         if !views.is_empty() || !identities.is_empty() {
             let mut over = Vec::new();
@@ -371,6 +380,7 @@ impl Host {
                 self.prefixes6.set_all(&entries(prefixes, |net| prefix_key6(*number, net)))?;
             }
         }
+        self.put_indexes(&build.new_indexes)?;
         self.views.set_all(&build.new_views)?;
         self.write_identities(build.new_identities())?;
         build.ledgers.each().into_iter().try_for_each(Ledger::finish)
@@ -442,8 +452,10 @@ fn known_tables(image: &Image) -> HashMap<ContentHash, (usize, Vec<Net>)> {
         let nets = table.addresses.iter().chain(&table.prefixes).map(|(net, _)| *net).collect();
         (table_hash(family, table), (family, nets))
     });
-    let lists = image.lists.iter().map(|(id, list): (&PrefixListId, _)| {
-        (list_hash(*id), (list.family as usize, list.nets().collect()))
+    let lists = image.lists.iter().flat_map(|(id, list): (&PrefixListId, &List)| {
+        let (family, bits) = (list.family as usize, list.family.bits());
+        let addresses = list.nets().filter(|net| net.length == bits).collect();
+        [(list_hash(*id), (family, list.nets().collect())), (long_list_hash(*id), (family, addresses))]
     });
     tables.chain(lists).collect()
 }

@@ -194,6 +194,11 @@ impl Ledger {
         self.add(hash)
     }
 
+    /// Whether another number can be given out.
+    pub fn has_room(&self) -> bool {
+        !self.free.is_empty() || (self.entries.len() as u32) < self.map.max_entries()
+    }
+
     /// Gives the next object of this content a number of its own: what lies under the old one is not up to date.
     pub fn forget(&mut self, hash: ContentHash) {
         self.by_hash.remove(&hash);

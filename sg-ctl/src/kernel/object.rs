@@ -23,6 +23,7 @@ pub const POLICY_MAPS: &[&str] = &[
     "PREFIXES4",
     "PREFIXES6",
     "VIEWS",
+    "INDEXES",
     "LOCALS",
 ];
 

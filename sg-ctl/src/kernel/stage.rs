@@ -3,6 +3,7 @@
 
 use super::{
     host::Host,
+    index::{Index, Plan},
     map::{BpfMap, Plain},
     net::{address_key4, address_key6, address4, address6, prefix_key4, prefix_key6},
     sys,
@@ -29,6 +30,7 @@ pub struct Staged {
     addresses6: Slots<AddressKey6>,
     prefixes4: Slots<PrefixKey4>,
     prefixes6: Slots<PrefixKey6>,
+    indexes: Vec<(Index, Plan)>,
     /// The last generation that an entry among them changed in: it is written again only when no packet can hold an older
     /// one.
     pub newest: u64,
@@ -82,6 +84,7 @@ impl Staged {
             && self.addresses6.is_empty()
             && self.prefixes4.is_empty()
             && self.prefixes6.is_empty()
+            && self.indexes.is_empty()
     }
 
     /// Whether a hash map gets entries that it does not have.
@@ -153,6 +156,14 @@ impl Staged {
     /// Where the kernel cannot be read.
     pub fn member(&mut self, host: &Host, address: IpAddr, identity: u32, since: u64) -> Result<()> {
         self.address(host, TABLE_MEMBERS, &Net::host(address), Family::of(&address), identity, since)
+    }
+
+    /// An index is to change as planned.
+    pub fn index(&mut self, index: Index, plan: Plan) {
+        if !plan.is_empty() {
+            self.newest = self.newest.max(generation_of(plan.after()));
+            self.indexes.push((index, plan));
+        }
     }
 
     /// A net of a list is to be what the list says from a generation on; `was` says whether the table has it.
@@ -252,6 +263,7 @@ impl Host {
         if staged.removes() {
             self.state.set(&STATE_REMOVALS, &1)?;
         }
+        staged.indexes.iter().for_each(|(index, plan)| index.stage(plan));
         self.addresses4.set_all(&staged.addresses4.new)?;
         self.addresses6.set_all(&staged.addresses6.new)?;
         self.prefixes4.set_all(&staged.prefixes4.new)?;
@@ -313,6 +325,7 @@ impl Host {
         mend(&self.addresses6, word, 1)?;
         mend(&self.prefixes4, word, PRESENT)?;
         mend(&self.prefixes6, word, PRESENT)?;
+        self.revert_indexes(word)?;
         self.state.set(&STATE_REMOVALS, &0)?;
         self.state.set(&STATE_STAGED, &live)?;
         Ok(())

@@ -21,6 +21,7 @@ const MAP_DELETE_ELEM: i64 = 3;
 const OBJ_PIN: i64 = 6;
 const OBJ_GET: i64 = 7;
 const PROG_TEST_RUN: i64 = 10;
+const MAP_GET_FD_BY_ID: i64 = 14;
 const OBJ_GET_INFO_BY_FD: i64 = 15;
 const MAP_LOOKUP_BATCH: i64 = 24;
 const MAP_UPDATE_BATCH: i64 = 26;
@@ -131,6 +132,21 @@ const READ_ONLY: u32 = 1 << 3;
 /// Opens the map that is pinned there, to be read alone.
 pub fn open_pinned_map_to_read(path: &Path) -> io::Result<OwnedFd> {
     object(OBJ_GET, path, 0, READ_ONLY).map(own)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IdAttr {
+    id: u32,
+    next: u32,
+    flags: u32,
+}
+
+/// Opens the map of that id, which is what an array of maps says of the map in one of its places.
+pub fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attr = IdAttr { id, ..IdAttr::default() };
+    // SAFETY: no pointers.
+    unsafe { bpf(MAP_GET_FD_BY_ID, &mut attr) }.map(own)
 }
 
 #[repr(C)]

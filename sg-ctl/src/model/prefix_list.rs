@@ -3,7 +3,7 @@
 use super::{Object, Objects, PrefixListId, Tags};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 /// A customer-managed prefix list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,6 +158,13 @@ impl Entries {
     pub fn within(&self, cidr: IpNet) -> Vec<(EntryKey, &Span)> {
         // Shorter prefixes with its first address come before it, and nothing within it after its last address.
         self.range(EntryKey::first(cidr)..=EntryKey::last(cidr.broadcast().into()))
+    }
+
+    /// The entries of all versions whose prefixes begin with one of the addresses from the first to the last, in order.
+    #[must_use]
+    pub fn from_to(&self, first: IpAddr, last: IpAddr) -> Vec<(EntryKey, &Span)> {
+        let shortest = IpNet::new(first, 0).unwrap_or(first.into());
+        self.range(EntryKey::first(shortest)..=EntryKey::last(last.into()))
     }
 
     /// The entries of all versions whose prefixes a prefix lies within, itself included: from the shortest.

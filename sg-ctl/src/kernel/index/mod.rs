@@ -95,7 +95,7 @@ impl Index {
     ///
     /// The caller has seen to it that no packet holds a generation before [`Plan::after`] any longer. Whoever is killed
     /// in here leaves either nothing or what [`Index::revert`] takes back.
-    pub fn stage(&mut self, plan: &Plan) {
+    pub fn stage(&self, plan: &Plan) {
         let Some(latest) = plan.latest() else { return };
         self.store(USED, u64::from(plan.end()));
         fill(&self.memory, plan.base(), plan.words());
@@ -107,7 +107,7 @@ impl Index {
     }
 
     /// Takes back what was staged for generations after the live one. The slots say what they said before.
-    pub fn revert(&mut self, live: u64) {
+    pub fn revert(&self, live: u64) {
         let mut record = self.word(LATEST) as u32;
         while record != 0 && self.word(record + layout::RECORD_SINCE) > live {
             let links = self.word(record + layout::RECORD_LINKS);
