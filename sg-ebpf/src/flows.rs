@@ -256,7 +256,7 @@ pub fn is_related<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> bool {
         Direction::Egress => (transport.source_port, transport.destination_port),
         Direction::Ingress => (transport.destination_port, transport.source_port),
     };
-    if untracked::open(scene, quote.protocol, local_port, remote_port).any() {
+    if untracked::open::<A>(scene.policy, quote.protocol, (local_port, remote_port)).any() {
         return true;
     }
     let (start, local_port, remote_port) = if quote.protocol == A::ICMP {

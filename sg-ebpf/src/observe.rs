@@ -57,7 +57,7 @@ pub fn see<A: Tables>(scene: &mut Scene<A>) {
 #[inline(always)]
 fn acknowledge<A: Tables>(scene: &mut Scene<A>, clock: &Clock) {
     let start = track::likely_start(scene.local_port(), scene.remote_port());
-    if untracked::open_ports(scene).covers(start) {
+    if scene.packet.open.covers(start) {
         return;
     }
     let packet = &mut *scene.packet;

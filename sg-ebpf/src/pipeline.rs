@@ -177,23 +177,26 @@ fn ip<A: Tables, C: Cursor>(
     *bytes += (u64::from(frame.segments) - 1) * (headers + u64::from(frame.tags) * 4);
     // In registers, before anything is written. Those of two IPv6 addresses would take more stack than there is.
     let is_in_registers = A::INDEX == 0;
-    if is_in_registers && untracked::passes_at_sight(config, policy, frame.direction, &network, &transport) {
+    let direction = frame.direction;
+    let open = untracked::open::<A>(policy, network.protocol, transport.ports(direction));
+    if is_in_registers && untracked::passes_at_sight(config, policy, direction, &network, &transport, open) {
         return Ok(Pass::Untracked);
     }
     let packet = A::scratch().ok_or(Drop::NoPolicy)?;
     packet.network = network;
     packet.transport = transport;
+    packet.open = open;
     packet.vlans = link.vlans;
     packet.packets = u64::from(frame.segments);
     packet.bytes = *bytes;
     if !is_in_registers {
         cursor::forget_registers();
         let (network, transport) = (&packet.network, &packet.transport);
-        if untracked::passes_at_sight(config, policy, frame.direction, network, transport) {
+        if untracked::passes_at_sight(config, policy, direction, network, transport, packet.open) {
             return Ok(Pass::Untracked);
         }
     }
-    let mut scene = Scene { config, generation, policy, direction: frame.direction, packet };
+    let mut scene = Scene { config, generation, policy, direction, packet };
     flows::read_quote(&mut scene, frame.cursor);
     source::check(&scene, frame.cursor)?;
     // All that was parsed lies in scratch memory now, and nothing below looks at the packet's bytes.
@@ -221,15 +224,18 @@ fn datagram<A: Tables>(scene: &mut Scene<A>) -> Result<Pass, Drop> {
     }
     let clock = scene.config.clock();
     scene.packet.part = flows::identify(scene);
-    scene.packet.open = untracked::open_ports(scene);
     cursor::forget_registers();
     let (part, open) = (scene.packet.part, scene.packet.open);
 
     if part == Part::Error && flows::is_related(scene, &clock) {
         return Ok(Pass::Related);
     }
+    // A SYN is judged by the rules whether or not there is an entry, so that one that they refuse need not look for it.
+    let is_judged_first = part == Part::Syn && !open.any();
+    // Of TCP most packets have an entry, and to ask the hint bits first would be for nothing.
+    let is_hinted = open.any() || scene.packet.network.protocol == protocol::UDP;
     let mut entry = None;
-    if part.has_entry() && (!open.any() || untracked::may_be_owned(scene, open)) {
+    if part.has_entry() && !is_judged_first && (!is_hinted || untracked::may_be_owned(scene, open)) {
         entry = flows::find(scene, &clock);
     }
     if open.any() {
@@ -252,6 +258,14 @@ fn datagram<A: Tables>(scene: &mut Scene<A>) -> Result<Pass, Drop> {
     }
 
     let admitted = rules::admit(scene);
+    if is_judged_first && (admitted || untracked::may_be_owned(scene, open)) {
+        entry = flows::find(scene, &clock);
+        if let Some(entry) = &mut entry
+            && flows::crosses(scene, entry)
+        {
+            return Ok(Pass::Tracked);
+        }
+    }
     // The answering end of a flow that was let through untracked may talk on, but not revive the flow; while it talks,
     // admitted or not, the flow is not forgotten (P-3).
     let answers = part == Part::Request && untracked::answers_marked(scene, &clock);

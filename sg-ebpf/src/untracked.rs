@@ -52,6 +52,7 @@ pub fn passes_at_sight<A: Tables>(
     direction: Direction,
     network: &Network<A>,
     segment: &Transport,
+    open: Open,
 ) -> bool {
     if network.protocol != protocol::TCP
         || network.fragment != Fragment::Whole
@@ -61,10 +62,6 @@ pub fn passes_at_sight<A: Tables>(
         return false;
     }
     let (local_port, remote_port) = segment.ports(direction);
-    let open = Open {
-        inward: rules::holds(policy.open_in[A::INDEX][0], local_port),
-        outward: rules::holds(policy.open_out[A::INDEX][0], remote_port),
-    };
     let is_syn = segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
     let passes = if is_syn { open.covers(direction) } else { open.any() };
     passes && !may_own(config.slot, false, open, local_port, remote_port)
@@ -72,14 +69,8 @@ pub fn passes_at_sight<A: Tables>(
 
 /// Asks the precomputed port sets: neither a hash nor a trie.
 #[inline(always)]
-pub fn open_ports<A: Tables>(scene: &Scene<A>) -> Open {
-    open(scene, scene.packet.network.protocol, scene.local_port(), scene.remote_port())
-}
-
-/// The same for a tuple that an ICMP error quotes.
-#[inline(always)]
-pub fn open<A: Tables>(scene: &Scene<A>, protocol: u8, local_port: u16, remote_port: u16) -> Open {
-    let (inward, outward) = (&scene.policy.open_in[A::INDEX], &scene.policy.open_out[A::INDEX]);
+pub fn open<A: Tables>(policy: &Policy, protocol: u8, (local_port, remote_port): (u16, u16)) -> Open {
+    let (inward, outward) = (&policy.open_in[A::INDEX], &policy.open_out[A::INDEX]);
     let (inward, outward) = match protocol {
         protocol::TCP => (inward[0], outward[0]),
         protocol::UDP => (inward[1], outward[1]),
