@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod adopt;
+pub mod event;
 pub mod flow;
 pub mod index;
 pub mod limits;

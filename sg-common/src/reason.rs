@@ -26,6 +26,9 @@ pub enum Pass {
     Observed = 8,
 }
 
+/// Reasons from this number on are drops.
+pub const FIRST_DROP: u32 = 16;
+
 /// Why a packet is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -69,6 +72,12 @@ impl Verdict {
     /// Every verdict there is.
     pub fn all() -> impl Iterator<Item = Self> {
         Pass::ALL.into_iter().map(Self::Pass).chain(Drop::ALL.into_iter().map(Self::Drop))
+    }
+
+    /// The one with this number.
+    #[must_use]
+    pub fn of(number: u32) -> Option<Self> {
+        Self::all().find(|verdict| verdict.number() == number)
     }
 
     /// The word for its reason that counters print.
@@ -174,6 +183,7 @@ mod tests {
             assert!(number < seen.len(), "{verdict:?} has no counter");
             assert!(!seen[number], "{verdict:?} shares its number");
             seen[number] = true;
+            assert_eq!(verdict.passes(), (number as u32) < FIRST_DROP, "{verdict:?}");
         }
     }
 }

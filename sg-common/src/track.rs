@@ -264,14 +264,19 @@ pub fn observe(flow: &mut Flow, direction: Direction, segment: &packet::Transpor
     is_known && beyond <= limits::HANDSHAKE_ACK_WINDOW
 }
 
-/// Any segment but a SYN on an established flow.
+/// Any segment but a SYN on an established flow. True where the flow is over with it: the second FIN, or a believable RST.
 #[inline(always)]
-pub fn tcp_established(flow: &mut Flow, direction: Direction, segment: &packet::Transport, clock: &Clock) {
+pub fn tcp_established(
+    flow: &mut Flow,
+    direction: Direction,
+    segment: &packet::Transport,
+    clock: &Clock,
+) -> bool {
     let second = clock.second();
     let side = direction.index();
     // A SYN-ACK come late says nothing new.
     if segment.flags & tcp_flag::SYN != 0 {
-        return;
+        return false;
     }
     let unheard = flag::UNHEARD_INGRESS << direction as u8;
     let is_known = flow.flags & unheard == 0;
@@ -279,12 +284,14 @@ pub fn tcp_established(flow: &mut Flow, direction: Direction, segment: &packet::
         let distance = segment.sequence.wrapping_sub(flow.sequence[side]);
         let near = distance.wrapping_add(limits::RST_WINDOW) <= 2 * limits::RST_WINDOW;
         // Where no number is recorded there is none to be near to: a blind spoofer must not guess right.
-        if is_known && near && flow.reset_at != second {
-            flow.reset_at = second;
-            flow.flags |= flag::RESET;
-            flow.last = clock.now;
+        if !is_known || !near || flow.reset_at == second {
+            return false;
         }
-        return;
+        let was_open = is_open(flow);
+        flow.reset_at = second;
+        flow.flags |= flag::RESET;
+        flow.last = clock.now;
+        return was_open;
     }
     if flow.sequence_at[side] != second || !is_known {
         flow.sequence_at[side] = second;
@@ -293,11 +300,15 @@ pub fn tcp_established(flow: &mut Flow, direction: Direction, segment: &packet::
     let fin = if segment.flags & tcp_flag::FIN != 0 { flag::FIN_INGRESS << direction as u8 } else { 0 };
     let flags = (flow.flags & !(flag::RESET | unheard)) | fin;
     if flags != flow.flags {
+        let closes = fin != 0 && flow.flags & flag::FIN_BOTH != flag::FIN_BOTH;
         flow.flags = flags;
         flow.last = clock.now;
-    } else if clock.age(flow.last) >= clock.hz {
+        return closes && !is_open(flow);
+    }
+    if clock.age(flow.last) >= clock.hz {
         flow.last = clock.now;
     }
+    false
 }
 
 /// What becomes of a pending flow that is not TCP.

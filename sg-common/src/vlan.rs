@@ -35,6 +35,12 @@ impl Vlans {
         self.0
     }
 
+    /// From [`Self::bits`].
+    #[must_use]
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// The identifiers, the outer one first.
     pub fn ids(self) -> impl Iterator<Item = u16> {
         [self.0 >> 16, self.0].into_iter().filter(|tag| tag & PRESENT != 0).map(|tag| (tag & ID) as u16)

@@ -13,6 +13,7 @@ pub mod error;
 pub mod explain;
 pub mod kernel;
 pub mod model;
+pub mod monitor;
 mod netlink;
 pub mod netns;
 pub mod observation;

@@ -1,6 +1,6 @@
 //! Wall-clock time: what objects are stamped with.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Seconds since the Unix epoch.
 #[must_use]
@@ -24,6 +24,13 @@ pub fn rfc3339(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Time since the epoch as RFC 3339 in UTC, with microseconds.
+#[must_use]
+pub fn rfc3339_micros(since_epoch: Duration) -> String {
+    let whole = rfc3339(since_epoch.as_secs());
+    format!("{}.{:06}Z", whole.trim_end_matches('Z'), since_epoch.subsec_micros())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -33,5 +40,6 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
         assert_eq!(rfc3339(951_782_400 + 86_399), "2000-02-29T23:59:59Z");
         assert_eq!(rfc3339(1_418_530_010), "2014-12-14T04:06:50Z");
+        assert_eq!(rfc3339_micros(Duration::new(951_782_400, 5_999)), "2000-02-29T00:00:00.000005Z");
     }
 }

@@ -9,6 +9,7 @@ use crate::{
 };
 use sg_common::{
     Direction,
+    event::note,
     flow::{Flow, IcmpRole, KeyHead, icmp_role},
     packet::{self, Cursor, Fragment},
     policy::{REQUIRE_ICMP_RULES, hint_bit},
@@ -143,7 +144,9 @@ pub fn advance<A: Tables>(scene: &mut Scene<A>, entry: &mut Entry, clock: &Clock
     maps::count_flow(flow, packet.packets, packet.bytes);
     if packet.network.protocol == protocol::TCP {
         if entry.settled {
-            track::tcp_established(flow, direction, &packet.transport, clock);
+            if track::tcp_established(flow, direction, &packet.transport, clock) {
+                packet.notes |= note::CLOSED;
+            }
         } else if track::tcp_pending(flow, direction, &packet.transport) == Handshake::Complete {
             track::tcp_complete(&mut packet.flow, flow, direction, &packet.transport, clock);
             if !reclaim::claim::<A>(scene.generation, clock) {

@@ -15,6 +15,7 @@
 mod adopt;
 mod config;
 mod cursor;
+mod events;
 mod exempt;
 mod flows;
 mod fragments;
@@ -40,7 +41,8 @@ use cursor::PacketPointers;
 use pipeline::{Frame, judge};
 use sg_common::{
     Direction,
-    packet::{Cursor, Link},
+    event::seen,
+    packet::Cursor,
     policy::{CLOCK_JIFFIES, CLOCK_MONOTONIC, counter_index},
     reason::Verdict,
     sweep::SWEEP_UNREAD,
@@ -57,7 +59,7 @@ pub fn sg_xdp(ctx: XdpContext) -> u32 {
     let cursor = PacketPointers { data: ctx.data(), end: ctx.data_end(), len };
     let direction = Direction::Ingress;
     let frame =
-        Frame { cursor, direction, network: None, tags: 0, vlans: Vlans::NONE, segments: 1, gso: false };
+        Frame { cursor, direction, ethertype: 0, tags: 0, vlans: Vlans::NONE, segments: 1, gso: false };
     if verdict(config, Hook::Receive, frame).passes() { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
 }
 
@@ -100,11 +102,7 @@ fn tc(ctx: &TcContext, hook: Hook) -> i32 {
     // SAFETY: the program's own context, which lives as long as the program runs.
     let skb = unsafe { &*ctx.as_ptr().cast::<__sk_buff>() };
     let config = Config::load();
-    let network = if config.no_link_layer {
-        Some(Link { ethertype: u16::from_be(skb.protocol as u16), offset: 0, vlans: Vlans::NONE })
-    } else {
-        None
-    };
+    let ethertype = u16::from_be(skb.protocol as u16);
     let gso = skb.gso_size != 0;
     // A guest's super-packet comes without its number of segments (virtio_net_hdr_to_skb).
     let segments = match (gso, skb.gso_segs) {
@@ -117,7 +115,7 @@ fn tc(ctx: &TcContext, hook: Hook) -> i32 {
     let tags = skb.vlan_present & 1;
     let vlans =
         if config.vlan_aware && tags != 0 { Vlans::NONE.tagged(skb.vlan_tci as u16) } else { Vlans::NONE };
-    let frame = Frame { cursor, direction: Direction::Ingress, network, tags, vlans, segments, gso };
+    let frame = Frame { cursor, direction: Direction::Ingress, ethertype, tags, vlans, segments, gso };
     if verdict(config, hook, frame).passes() { TC_ACT_UNSPEC } else { TC_ACT_SHOT }
 }
 
@@ -135,7 +133,7 @@ fn verdict(config: Config, hook: Hook, frame: Frame<PacketPointers>) -> Verdict 
     }
 }
 
-/// The one place where a verdict is reached, and so the one place where it is counted.
+/// The one place where a verdict is reached, and so the one place where it is counted and told of.
 #[inline(always)]
 fn counted(config: Config, frame: &Frame<PacketPointers>) -> Verdict {
     let judgement = judge(config, frame);
@@ -145,6 +143,10 @@ fn counted(config: Config, frame: &Frame<PacketPointers>) -> Verdict {
     };
     let index = counter_index(config.slot, frame.direction, verdict.number());
     maps::count(index, u64::from(frame.segments), judgement.bytes);
+    if judgement.seen != seen::AT_SIGHT && events::is_heard() {
+        let Frame { direction, segments, .. } = *frame;
+        events::tell(config, direction, verdict, judgement.seen, segments, judgement.bytes);
+    }
     verdict
 }
 

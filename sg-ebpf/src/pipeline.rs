@@ -4,7 +4,7 @@
 
 use crate::{
     config::Config,
-    cursor, exempt,
+    cursor, events, exempt,
     flows::{self, Part},
     fragments,
     maps::{self, Tables},
@@ -13,6 +13,7 @@ use crate::{
 };
 use sg_common::{
     Direction,
+    event::seen,
     flow::Flow,
     packet::{self, Cursor, Fragment, Link, Network, Transport},
     policy::{PASS_NON_IP, POLICY_PRESENT, Policy},
@@ -28,8 +29,8 @@ pub struct Frame<C> {
     pub cursor: C,
     /// Seen from the instance.
     pub direction: Direction,
-    /// Where the network header is, where the device has no link layer.
-    pub network: Option<Link>,
+    /// Where the device has no link layer; host order.
+    pub ethertype: u16,
     /// VLAN tags that are in skb metadata and not in the frame.
     pub tags: u32,
     /// Theirs, where the interface is VLAN-aware.
@@ -104,6 +105,8 @@ pub struct Packet<A: Tables> {
     pub packets: u64,
     /// Bytes of them all from layer 2.
     pub bytes: u64,
+    /// What the stages found that somebody may want to hear: [`sg_common::event::note`].
+    pub notes: u32,
 }
 
 /// The flow that an ICMP error is about, seen from the interface.
@@ -127,33 +130,38 @@ pub struct Judgement {
     pub verdict: Result<Pass, Drop>,
     /// From layer 2, over all segments.
     pub bytes: u64,
+    /// Where what is known of it lies: [`seen`].
+    pub seen: u32,
 }
 
 /// Judges a frame.
 #[inline(always)]
 pub fn judge<C: Cursor>(config: Config, frame: &Frame<C>) -> Judgement {
     let mut bytes = frame.cursor.wire_len() as u64 + u64::from(frame.tags) * 4;
-    let mut verdict = link(config, frame, &mut bytes);
+    let mut seen = seen::NOTHING;
+    let mut verdict = link(config, frame, &mut bytes, &mut seen);
     if verdict.is_err() && observe::spares(config) {
         verdict = Ok(Pass::Observed);
     }
-    Judgement { verdict, bytes }
+    Judgement { verdict, bytes, seen }
 }
 
 #[inline(always)]
-fn link<C: Cursor>(config: Config, frame: &Frame<C>, bytes: &mut u64) -> Result<Pass, Drop> {
-    let link = match frame.network {
-        Some(link) => link,
-        None => packet::link(frame.cursor, frame.tags, config.vlan_aware.then_some(frame.vlans))?,
+fn link<C: Cursor>(config: Config, frame: &Frame<C>, bytes: &mut u64, seen: &mut u32) -> Result<Pass, Drop> {
+    let link = if config.no_link_layer {
+        Link { ethertype: frame.ethertype, offset: 0, vlans: Vlans::NONE }
+    } else {
+        packet::link(frame.cursor, frame.tags, config.vlan_aware.then_some(frame.vlans))?
     };
+    *seen = u32::from(link.ethertype) << 16 | seen::NOTHING;
     let generation = maps::live_word();
     let policy = maps::policy(generation, config.slot).ok_or(Drop::NoPolicy)?;
     if policy.flags & POLICY_PRESENT == 0 {
         return Err(Drop::NoPolicy);
     }
     match link.ethertype {
-        ethertype::IPV4 => ip::<u32, C>(config, generation, policy, frame, link, bytes),
-        ethertype::IPV6 => ip::<[u32; 4], C>(config, generation, policy, frame, link, bytes),
+        ethertype::IPV4 => ip::<u32, C>(config, generation, policy, frame, link, (bytes, seen)),
+        ethertype::IPV6 => ip::<[u32; 4], C>(config, generation, policy, frame, link, (bytes, seen)),
         ethertype::ARP => source::arp(config, generation, policy, frame, link),
         kind if !config.guest && exempt::is_link_control(kind) => Ok(Pass::Exempt),
         _ if !config.guest && policy.flags & PASS_NON_IP != 0 => Ok(Pass::NonIp),
@@ -168,7 +176,7 @@ fn ip<A: Tables, C: Cursor>(
     policy: &'static Policy,
     frame: &Frame<C>,
     link: Link,
-    bytes: &mut u64,
+    (bytes, seen): (&mut u64, &mut u32),
 ) -> Result<Pass, Drop> {
     let network = A::network(frame.cursor, link.offset, frame.gso, None)?;
     let transport = packet::transport(frame.cursor, &network)?;
@@ -179,16 +187,23 @@ fn ip<A: Tables, C: Cursor>(
     let is_in_registers = A::INDEX == 0;
     let direction = frame.direction;
     let open = untracked::open::<A>(policy, network.protocol, transport.ports(direction));
-    if is_in_registers && untracked::passes_at_sight(config, policy, direction, &network, &transport, open) {
+    // Who listens wants to hear of such packets as well: they then go the longer way.
+    if is_in_registers
+        && untracked::passes_at_sight(config, policy, direction, &network, &transport, open)
+        && !events::is_heard()
+    {
+        *seen = seen::AT_SIGHT;
         return Ok(Pass::Untracked);
     }
     let packet = A::scratch().ok_or(Drop::NoPolicy)?;
+    *seen = u32::from(link.ethertype) << 16 | if is_in_registers { seen::IPV4 } else { seen::IPV6 };
     packet.network = network;
     packet.transport = transport;
     packet.open = open;
     packet.vlans = link.vlans;
     packet.packets = u64::from(frame.segments);
     packet.bytes = *bytes;
+    packet.notes = 0;
     if !is_in_registers {
         cursor::forget_registers();
         let (network, transport) = (&packet.network, &packet.transport);

@@ -8,6 +8,7 @@ mod document;
 mod explain;
 mod group;
 mod interface;
+mod monitor;
 mod peering;
 mod prefix_list;
 mod progress;
@@ -125,6 +126,8 @@ enum Command {
     /// Look at tracked flows
     #[command(subcommand)]
     Conntrack(datapath::Conntrack),
+    /// Show packets as they are dropped, and flows as they begin and end
+    Monitor(monitor::Monitor),
     /// Keep what is enforced in step with the addresses that interfaces have, and sweep the flow tables, until stopped
     Agent,
     /// Print a script that completes command lines in a shell

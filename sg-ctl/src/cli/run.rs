@@ -1,7 +1,7 @@
 //! From what was typed to what is done: one arm a command.
 
 use super::{
-    Cli, Command, Global, datapath, document, explain, group, interface, peering, prefix_list, quota, rule,
+    Cli, Command, Global, datapath, document, explain, group, interface, monitor, peering, prefix_list, quota, rule,
     stale, tag, tell, vpc, watch,
 };
 use crate::{
@@ -76,6 +76,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
             let filter = typed.filter()?;
             render::flushed(out, output, observe::flush(&context(&cli.global)?, &filter)?)?;
         }
+        Command::Monitor(typed) => monitor::run(&cli.global, typed)?,
         Command::Completions(typed) => typed.write(out),
         Command::Man(typed) => typed.write(out, output)?,
         Command::Agent => agent::run(&context(&cli.global)?, &cli.global.state_dir)?,

@@ -21,13 +21,18 @@ pub fn read(program: &impl AsFd, cells: &BpfMap<u32, u64>) -> Result<Reading> {
     Ok(Reading { jiffies: cell(CLOCK_JIFFIES)?, monotonic: cell(CLOCK_MONOTONIC)? })
 }
 
-/// Jiffies now, as the host's programs have them. Where a test moves the clock, its cell is the time here as well.
+/// Jiffies now, as the host's programs have them.
 pub fn now(host: &Path, cells: &BpfMap<u32, u64>) -> Result<u64> {
-    if let Some(moved) = cells.get(&CLOCK_TEST)?.filter(|&moved| moved != 0) {
-        return Ok(moved);
-    }
     let program = sys::open_pinned(&host.join("clock")).context("cannot open the clock program")?;
-    Ok(read(&program, cells)?.jiffies)
+    Ok(both(&program, cells)?.0)
+}
+
+/// The programs' now in jiffies, and the monotonic clock in nanoseconds. Where a test moves the clock, its cell is the time
+/// here as well.
+pub fn both(program: &impl AsFd, cells: &BpfMap<u32, u64>) -> Result<(u64, u64)> {
+    let reading = read(program, cells)?;
+    let moved = cells.get(&CLOCK_TEST)?.filter(|&moved| moved != 0);
+    Ok((moved.unwrap_or(reading.jiffies), reading.monotonic))
 }
 
 /// Values that `CONFIG_HZ` can have (`kernel/Kconfig.hz`).

@@ -30,7 +30,11 @@ const RECEIVE: &str = "receive";
 const SEND: &str = "send";
 
 fn directory(host: &Host, eni: EniId) -> PathBuf {
-    host.dir().join("interfaces").join(eni.to_string())
+    directory_at(host.dir(), eni)
+}
+
+fn directory_at(dir: &Path, eni: EniId) -> PathBuf {
+    dir.join("interfaces").join(eni.to_string())
 }
 
 /// When [`attach`] lets its caller do something.
@@ -155,7 +159,13 @@ pub fn foreign(hook: &str) -> Refusal {
 /// Whether both programs are on the device with this index.
 #[must_use]
 pub fn is_attached(host: &Host, eni: EniId, ifindex: u32) -> bool {
-    let dir = directory(host, eni);
+    is_attached_at(host.dir(), eni, ifindex)
+}
+
+/// The same of the host that is pinned in `dir`, whoever has its lock.
+#[must_use]
+pub fn is_attached_at(dir: &Path, eni: EniId, ifindex: u32) -> bool {
+    let dir = directory_at(dir, eni);
     [RECEIVE, SEND].iter().all(|name| {
         let info = sys::open_pinned(&dir.join(name)).and_then(|link| sys::link_info(link.as_fd()));
         info.is_ok_and(|info| info.ifindex == ifindex && info.program != 0)

@@ -4,6 +4,7 @@ pub mod adopt;
 mod bpffs;
 mod build;
 mod clock;
+pub mod events;
 mod expiry;
 mod host;
 mod identities;

@@ -44,6 +44,10 @@ pub const FLOW_MAPS: &[&str] = &[
     "MARKS",
     "COUNTERS",
     "CLOCK",
+    "LISTENING",
+    "LISTENERS",
+    "BUDGETS",
+    "RINGS",
 ];
 
 /// Program for received packets at XDP.

@@ -39,6 +39,8 @@ const MAP_TYPE_ARRAY_OF_MAPS: u32 = 12;
 pub const MAP_MMAPABLE: u32 = 1 << 10;
 /// `BPF_F_INNER_MAP`: may be put into an array of arrays of other lengths.
 pub const MAP_INNER: u32 = 1 << 12;
+/// `BPF_MAP_TYPE_RINGBUF`
+pub const MAP_TYPE_RINGBUF: u32 = 27;
 
 /// One call. `attr` is a live, initialised prefix of `union bpf_attr`, and every pointer in it is valid for the length
 /// that the command and the map's sizes say.

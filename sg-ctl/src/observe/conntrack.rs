@@ -126,7 +126,8 @@ impl Reader<'_> {
     }
 }
 
-fn protocol_name(number: u8) -> String {
+/// As EC2 prints it.
+pub(crate) fn protocol_name(number: u8) -> String {
     match number {
         protocol::TCP => "tcp".to_owned(),
         protocol::UDP => "udp".to_owned(),

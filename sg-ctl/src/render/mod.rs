@@ -3,6 +3,7 @@
 
 mod document;
 mod ec2;
+mod event;
 mod explain;
 mod group;
 mod interface;
@@ -18,6 +19,7 @@ mod vpc;
 mod watched;
 
 pub use document::{applied, document};
+pub use event::{event, missed};
 pub use explain::explanation;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{deregistered, detached, interfaces, registered};

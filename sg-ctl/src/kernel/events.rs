@@ -1,0 +1,262 @@
+//! Listening to what the datapath tells of single packets: [`sg_common::event`].
+//!
+//! Who listens takes a place with the host's lock held, and holds it without: it says every second that it is still there.
+//! Nothing has to be undone behind one that was killed. Its place is free when it has not been heard of for
+//! [`LEASE_SECONDS`], and who takes the next place lets go of its ring buffer.
+
+use super::{
+    clock,
+    host::Host,
+    map::BpfMap,
+    sweep::processors,
+    sys::{self, MAP_TYPE_RINGBUF},
+};
+use crate::error::{Refusal, Result};
+use anyhow::Context as _;
+use aya::maps::{Map, MapData, RingBuf};
+use ipnet::IpNet;
+use sg_common::{
+    event::{
+        ANY_PORT, ANY_SLOT, Budget, EVENTS_AT_ONCE, EVENTS_PER_SECOND, Event, LEASE_SECONDS, Listener,
+        NO_PROTOCOL, PLACES, seen,
+    },
+    policy::STATE_HZ,
+};
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use zerocopy::FromBytes;
+
+/// Bytes of a listener's ring buffer: what [`EVENTS_PER_SECOND`] of many processors come to between two looks into it.
+const RING_BYTES: u32 = 1 << 20;
+
+/// Which packets to hear of. The programs look at it, so that others cost next to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter {
+    /// Bits of [`sg_common::event::what`].
+    pub wants: u32,
+    /// This interface's only.
+    pub slot: Option<u16>,
+    /// This IP protocol only.
+    pub protocol: Option<u8>,
+    /// A far end within.
+    pub remote: Option<IpNet>,
+    /// This local or remote port only.
+    pub port: Option<u16>,
+}
+
+impl Filter {
+    fn listener(&self, token: u64, hz: u64) -> Listener {
+        let (family, remote, mask) = self.remote.map_or((0, [0; 4], [0; 4]), |net| match net {
+            IpNet::V4(net) => {
+                let word = |address: std::net::Ipv4Addr| [u32::from_ne_bytes(address.octets()), 0, 0, 0];
+                (seen::IPV4, word(net.network()), word(net.netmask()))
+            }
+            IpNet::V6(net) => {
+                let words = |address: std::net::Ipv6Addr| zerocopy::transmute!(address.octets());
+                (seen::IPV6, words(net.network()), words(net.netmask()))
+            }
+        });
+        Listener {
+            until: 0,
+            token,
+            wants: self.wants,
+            slot: self.slot.map_or(ANY_SLOT, u32::from),
+            port: self.port.map_or(ANY_PORT, u32::from),
+            rate: (u64::from(EVENTS_PER_SECOND) / hz).max(1) as u32,
+            burst: EVENTS_AT_ONCE,
+            protocol: self.protocol.map_or(NO_PROTOCOL, u16::from),
+            family: family as u8,
+            reserved: 0,
+            remote,
+            mask,
+        }
+    }
+}
+
+/// Events that a listener did not get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// More than the programs tell one listener.
+    pub suppressed: u64,
+    /// More than it read in time.
+    pub lost: u64,
+}
+
+impl Missed {
+    /// Both.
+    #[must_use]
+    pub fn events(self) -> u64 {
+        self.suppressed + self.lost
+    }
+}
+
+/// Whoever holds a place. Dropping it gives the place back.
+pub struct Listening {
+    place: u32,
+    listener: Listener,
+    hz: u64,
+    /// What its budgets had counted before, and what it was told of since.
+    known: Missed,
+    /// Nanoseconds between the epoch and the zero of the kernel's monotonic clock.
+    epoch: u64,
+    ring: RingBuf<MapData>,
+    maps: Maps,
+}
+
+/// What it works on beside other commands, which hold the host's lock.
+struct Maps {
+    listening: BpfMap<u32, u64>,
+    listeners: BpfMap<u32, Listener>,
+    budgets: BpfMap<u32, Budget>,
+    rings: BpfMap<u32, u32>,
+    clock: OwnedFd,
+    cells: BpfMap<u32, u64>,
+}
+
+impl Maps {
+    fn open(dir: &Path) -> Result<Self> {
+        let at = |name: &str| dir.join("maps").join(name);
+        Ok(Self {
+            listening: BpfMap::open(&at("LISTENING"))?,
+            listeners: BpfMap::open(&at("LISTENERS"))?,
+            budgets: BpfMap::open(&at("BUDGETS"))?,
+            rings: BpfMap::open(&at("RINGS"))?,
+            clock: sys::open_pinned(&dir.join("clock")).context("cannot open the clock program")?,
+            cells: BpfMap::open(&at("CLOCK"))?,
+        })
+    }
+
+    /// A free place. Rings of those who are gone are let go of.
+    fn free_place(&self, now: u64, hz: u64) -> Result<Option<u32>> {
+        let mut free = None;
+        for place in 0..PLACES {
+            let listener = self.listeners.get(&place)?.unwrap_or_default();
+            if listener.is_live(now, hz) {
+                continue;
+            }
+            if listener.until != 0 {
+                self.give_back(place)?;
+            }
+            free = free.or(Some(place));
+        }
+        Ok(free)
+    }
+
+    fn give_back(&self, place: u32) -> Result<()> {
+        self.listeners.set(&place, &Listener::default())?;
+        self.rings.remove(&place)?;
+        Ok(())
+    }
+
+    /// What all processors have counted for the place.
+    fn missed(&self, place: u32) -> Result<Missed> {
+        let budgets = self.budgets.get_per_cpu(place, processors()?)?;
+        let (suppressed, lost) = (budgets.iter().map(|it| it.suppressed), budgets.iter().map(|it| it.lost));
+        Ok(Missed { suppressed: suppressed.sum(), lost: lost.sum() })
+    }
+}
+
+impl Listening {
+    /// Takes a place. The host's lock, which `host` holds, keeps others from taking the same one.
+    ///
+    /// # Errors
+    /// `ResourceLimitExceeded` where all places are taken, and where the kernel refuses.
+    pub fn begin(host: &Host, filter: &Filter) -> Result<Self> {
+        let maps = Maps::open(host.dir())?;
+        let hz = host.cell(STATE_HZ)?.max(1);
+        let now = clock::both(&maps.clock, &maps.cells)?.0;
+        let place = maps.free_place(now, hz)?.ok_or_else(|| {
+            let message =
+                format!("{PLACES} commands listen to this host's packets already; end one of them first");
+            Refusal::new("ResourceLimitExceeded", message)
+        })?;
+        let fd = sys::map_create(MAP_TYPE_RINGBUF, 0, 0, RING_BYTES, 0, "SG_EVENTS")
+            .context("cannot make a ring buffer")?;
+        maps.rings.set(&place, &(fd.as_fd().as_raw_fd() as u32)).context("cannot put the ring buffer in")?;
+        let ring = RingBuf::try_from(Map::RingBuf(MapData::from_fd(fd)?))?;
+        let listener = filter.listener(rand::random(), hz);
+        let known = maps.missed(place)?;
+        let mut listening = Self { place, listener, hz, known, epoch: 0, ring, maps };
+        listening.say_so()?;
+        Ok(listening)
+    }
+
+    /// Says that it still listens: to be called every second. False where the place is somebody else's, because this process
+    /// was stopped for longer than it may be silent; then it has to begin anew.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn renew(&mut self) -> Result<bool> {
+        let there = self.maps.listeners.get(&self.place)?.unwrap_or_default();
+        if there.token != self.listener.token {
+            return Ok(false);
+        }
+        self.say_so()?;
+        Ok(true)
+    }
+
+    fn say_so(&mut self) -> Result<()> {
+        let (now, monotonic) = clock::both(&self.maps.clock, &self.maps.cells)?;
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.epoch = (since_epoch.as_nanos() as u64).saturating_sub(monotonic);
+        self.listener.until = now + u64::from(LEASE_SECONDS) * self.hz;
+        self.maps.listeners.set(&self.place, &self.listener)?;
+        self.keep_awake()
+    }
+
+    /// Where the programs have just found that nobody listens, they are told otherwise.
+    fn keep_awake(&self) -> Result<()> {
+        if self.maps.listening.get(&0)?.unwrap_or(0) == 0 {
+            self.maps.listening.set(&0, &1)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `hear` with what has come since the last time, for as long as it says so.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked, and those of `hear`.
+    pub fn read(&mut self, mut hear: impl FnMut(&Event) -> Result<bool>) -> Result<()> {
+        self.keep_awake()?;
+        while let Some(item) = self.ring.next() {
+            let event = Event::read_from_bytes(&item).ok().context("an event of another version")?;
+            if !hear(&event)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What it did not get since it was last asked.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn missed(&mut self) -> Result<Missed> {
+        let now = self.maps.missed(self.place)?;
+        let before = std::mem::replace(&mut self.known, now);
+        Ok(Missed {
+            suppressed: now.suppressed.wrapping_sub(before.suppressed),
+            lost: now.lost.wrapping_sub(before.lost),
+        })
+    }
+
+    /// When an event was, since the epoch.
+    #[must_use]
+    pub fn time_of(&self, event: &Event) -> Duration {
+        Duration::from_nanos(self.epoch.saturating_add(event.time))
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let there = self.maps.listeners.get(&self.place);
+        if there.is_ok_and(|there| there.is_some_and(|there| there.token == self.listener.token))
+            && let Err(error) = self.maps.give_back(self.place)
+        {
+            log::warn!("the place of a listener falls free by itself: {error:#}");
+        }
+    }
+}
