@@ -9,6 +9,7 @@ pub mod enforced;
 pub mod frames;
 pub mod index;
 pub mod model;
+pub mod monitor;
 pub mod net;
 pub mod packet;
 pub mod program;

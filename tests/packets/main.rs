@@ -4,6 +4,7 @@
 mod adoption;
 mod budgets;
 mod documented;
+mod events;
 mod exempt;
 mod explained;
 mod icmp;

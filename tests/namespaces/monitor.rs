@@ -1,0 +1,219 @@
+//! `sg-ctl monitor` beside real traffic and other commands.
+
+use serde_json::{Value, json};
+use sg_common::event::LEASE_SECONDS;
+use sg_tests::{
+    ctl::{Ctl, Lab, binary, keys},
+    monitor::{Monitor, listeners},
+    net::{FAMILIES, IFACE, PEER, V4, V6, refuses},
+};
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// [`IFACE`] admits port 80 from the clients' networks and port 81 from all the world.
+fn lab() -> Lab {
+    Lab::attached(&[
+        &format!("ingress --protocol tcp --port 80 --cidr {}", V4.narrow),
+        &format!("ingress --protocol tcp --port 80 --cidr {}", V6.narrow),
+        "ingress --protocol tcp --port 81 --cidr 0.0.0.0/0",
+        "ingress --protocol tcp --port 81 --cidr ::/0",
+    ])
+}
+
+const ALWAYS: [&str; 13] = [
+    "bytes",
+    "direction",
+    "eni_id",
+    "event",
+    "interface",
+    "local",
+    "local_port",
+    "packets",
+    "protocol",
+    "reason",
+    "remote",
+    "remote_port",
+    "time",
+];
+
+/// The keys that an event of TCP has, with these beside.
+fn of_tcp(more: &[&'static str]) -> Vec<&'static str> {
+    let mut keys: Vec<_> = ALWAYS.iter().chain(&["tcp_flags", "verdict"]).chain(more).copied().collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn said(event: &Value) -> [&Value; 4] {
+    ["event", "direction", "reason", "local_port"].map(|key| &event[key])
+}
+
+#[test]
+fn without_a_choice_drops_and_the_beginnings_and_ends_of_flows_are_shown() {
+    let lab = lab();
+    let mut monitor = Monitor::start(&lab.ctl, &format!("-o json monitor {IFACE} --protocol tcp"));
+    for family in FAMILIES {
+        lab.connect(family.admin, family.host, 80).goes_on();
+        let began = monitor.json();
+        assert_eq!(said(&began), [&json!("new"), &json!("ingress"), &json!("new"), &json!(80)]);
+        assert_eq!(keys(&began), of_tcp(&[]));
+        assert_eq!([&began["local"], &began["remote"]], [&json!(family.host), &json!(family.admin)]);
+        assert_eq!([&began["interface"], &began["protocol"]], [&json!(IFACE), &json!("tcp")]);
+        assert_eq!([&began["tcp_flags"], &began["verdict"]], [&json!(["SYN"]), &json!("allow")]);
+        let ended = monitor.json();
+        assert_eq!(ended["event"], "closed", "{ended}");
+        assert_eq!(keys(&ended), of_tcp(&["flow"]));
+        assert!(ended["flow"]["packets"].as_u64().expect("a number") >= 6, "{ended}");
+
+        lab.refuses(family.other, family.host, 22);
+        let refused = monitor.json();
+        assert_eq!(said(&refused), [&json!("drop"), &json!("ingress"), &json!("no_rule"), &json!(22)]);
+        assert_eq!([&refused["verdict"], &refused["remote"]], [&json!("drop"), &json!(family.other)]);
+
+        lab.connect(family.other, family.host, 81).goes_on();
+        // The refused client may have tried again.
+        let untracked = loop {
+            let next = monitor.json();
+            if next["event"] != "drop" {
+                break next;
+            }
+        };
+        assert_eq!(said(&untracked), [&json!("new"), &json!("ingress"), &json!("untracked"), &json!(81)]);
+    }
+    monitor.signal("TERM");
+    let ended = monitor.end();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn filters_choose_and_several_listen_at_once_beside_other_commands() {
+    let lab = lab();
+    let start = |flags: &str| Monitor::start(&lab.ctl, &format!("-o json monitor {flags}"));
+    let mut dropped = start(&format!("{IFACE} --dropped --port 22 --count 1"));
+    let mut allowed = start(&format!("--allowed --port 81 --remote {} --count 4", V4.other));
+    let mut nothing = start(&format!("--dropped --remote {} --protocol tcp", V6.other));
+    // Neither a swap nor a look at the rules waits for them.
+    lab.ctl.add_rules("web", &["ingress --protocol udp --port 53 --cidr 0.0.0.0/0"]);
+    assert_eq!(
+        lab.ctl.json(&format!("explain {IFACE} ingress --protocol tcp --port 81 --remote {}", V4.other))["verdict"],
+        "allow"
+    );
+    for client in [V4.admin, V4.other] {
+        lab.connect(client, V4.host, 81).goes_on();
+    }
+    let ways: Vec<Value> = (0..4).map(|_| allowed.json()).collect();
+    assert!(
+        ways.iter().all(|event| event["remote"] == json!(V4.other) && event["local_port"] == 81),
+        "{ways:?}"
+    );
+    let directions: Vec<_> = ways.iter().map(|event| event["direction"].as_str()).collect();
+    assert_eq!(directions[..3], [Some("ingress"), Some("egress"), Some("ingress")], "each packet, both ways");
+    lab.refuses(V4.admin, V4.host, 23);
+    lab.refuses(V4.admin, V4.host, 22);
+    assert_eq!(dropped.json()["local_port"], 22);
+    for ended in [dropped.end(), allowed.end()] {
+        assert_eq!(
+            (ended.code, ended.stdout.as_str(), ended.stderr.as_str()),
+            (Some(0), "", ""),
+            "--count is over"
+        );
+    }
+    lab.refuses(V6.other, V6.host, 22);
+    assert_eq!(nothing.json()["remote"], json!(V6.other));
+    nothing.signal("INT");
+    assert_eq!(nothing.end().code, Some(0));
+    assert_eq!(listeners(&lab.ctl), 0, "places are given back");
+}
+
+#[test]
+fn a_listener_that_is_killed_leaves_nothing_that_lasts() {
+    let lab = lab();
+    let killed = Monitor::start(&lab.ctl, "monitor");
+    killed.signal("KILL");
+    assert_eq!(killed.end().code, None);
+    assert_eq!(listeners(&lab.ctl), 1, "nobody was there to give it back");
+    // Its place is taken until its lease is over: seven more find one, and then nobody.
+    let others: Vec<_> = (0..7).map(|_| Monitor::start(&lab.ctl, "monitor --dropped")).collect();
+    let refused = lab.ctl.refused("monitor");
+    assert_eq!(refused.code, "ResourceLimitExceeded");
+    thread::sleep(Duration::from_secs(u64::from(LEASE_SECONDS)));
+    let mut next = Monitor::spawn(&lab.ctl, "-o json monitor --dropped --count 1");
+    let began = Instant::now();
+    let heard = loop {
+        lab.refuses(V4.admin, V4.host, 22);
+        if let Some(line) = next.try_line() {
+            break line;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "the place is not free");
+    };
+    assert!(heard.contains("no_rule"), "{heard}");
+    assert_eq!(next.end().code, Some(0));
+    drop(others);
+}
+
+#[test]
+fn it_ends_with_its_interface_and_says_so() {
+    let lab = lab();
+    let clients = lab.ctl.in_netns(lab.client.name());
+    clients.json(&format!("attach {PEER} --adopt none"));
+    let one = Monitor::start(&lab.ctl, &format!("monitor {IFACE}"));
+    let mut all = Monitor::start(&lab.ctl, "-o json monitor --dropped");
+    lab.ctl.json(&format!("detach {IFACE}"));
+    let ended = one.end();
+    assert_eq!((ended.code, ended.stderr), (Some(0), format!("note: {IFACE} is not enforced any more\n")));
+    // The other goes on with what is attached, under its name.
+    refuses(&lab.host, V4.host, &lab.client, (V4.admin, 22).into());
+    assert_eq!(all.json()["interface"], PEER);
+    // What comes later is known too.
+    lab.attach("--group web");
+    lab.refuses(V4.admin, V4.host, 22);
+    loop {
+        if all.json()["interface"] == IFACE {
+            break;
+        }
+    }
+    for (ctl, interface) in [(&lab.ctl, IFACE), (&clients, PEER)] {
+        ctl.json(&format!("detach {interface}"));
+    }
+    let ended = all.end();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), "note: no interface is attached any more\n"));
+}
+
+#[test]
+fn whoever_has_seen_enough_may_close_the_pipe() {
+    let lab = lab();
+    let mut command = Command::new(binary());
+    lab.ctl.prepare(&mut command).args(["monitor", "--dropped"]).stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sg-ctl starts");
+    drop(child.stdout.take());
+    let began = Instant::now();
+    let status = loop {
+        lab.refuses(V4.admin, V4.host, 22);
+        if let Some(status) = child.try_wait().expect("a child") {
+            break status;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "it writes to nobody");
+    };
+    let mut stderr = String::new();
+    child.stderr.take().expect("it was piped").read_to_string(&mut stderr).expect("its stderr");
+    assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn what_cannot_be_listened_to_is_refused() {
+    let lab = Lab::new();
+    let refused = |ctl: &Ctl, line: &str| ctl.refused(line).code;
+    assert_eq!(lab.ctl.refused("monitor").code, "IncorrectState");
+    assert_eq!(refused(&lab.ctl, "monitor nosuch"), "InvalidNetworkInterfaceID.NotFound");
+    lab.ctl.group("web", &[]);
+    lab.attach("--group web");
+    lab.ctl.json("interface register far --address 203.0.113.200 --group web");
+    assert_eq!(refused(&lab.ctl, "monitor far"), "IncorrectState");
+    for line in ["monitor --port 65536", "monitor --count 0", "monitor --count x", "monitor --protocol gre"] {
+        assert_eq!(refused(&lab.ctl, line), "InvalidParameterValue", "{line}");
+    }
+    assert_eq!(lab.ctl.run("monitor --dropped --allowed").code, Some(2));
+}
