@@ -9,11 +9,18 @@ use proptest::{
     strategy::ValueTree,
     test_runner::{Config, RngSeed, TestRunner},
 };
-use sg_common::reason::{Drop, Pass, Verdict};
+use sg_common::{
+    event::what,
+    reason::{Drop, Pass, Verdict},
+};
 use sg_ctl::{
     compile::{Attribution, Carried, Removal, Start, Tracking, attribute},
     explain::{agrees, asks_rules, build_frame},
-    kernel::{self, sys},
+    kernel::{
+        self,
+        events::{Filter, Listening},
+        sys,
+    },
     model::{Direction, EniId, PortRange, Rule, RuleId, Traffic},
 };
 use sg_tests::{
@@ -301,7 +308,7 @@ fn held(dir: &Path) -> BTreeMap<String, (Vec<u8>, Vec<u8>)> {
         let (name, key) = (path.file_name().unwrap().to_string_lossy().into_owned(), key as usize);
         // A per-CPU map has a value a processor, each of a multiple of eight bytes.
         let value = match name.as_str() {
-            "COUNTERS" => value.next_multiple_of(8) as usize * processors,
+            "COUNTERS" | "BUDGETS" => value.next_multiple_of(8) as usize * processors,
             _ => value as usize,
         };
         let room = max_entries.min(4_096);
@@ -349,6 +356,21 @@ fn a_packet_that_is_judged_aside_changes_no_map() {
         (case(Direction::Ingress, Carried::Other(47)), Verdict::Drop(Drop::NoRule)),
     ];
 
+    // Somebody who listens hears nothing of it either.
+    let everything = Filter { wants: what::DROPPED | what::ALLOWED, ..Filter::default() };
+    let mut listening = Listening::begin(lab.bench.maps(), &everything).unwrap();
+    let mut heard = || {
+        let mut events = 0;
+        listening
+            .read(|_| {
+                Ok({
+                    events += 1;
+                    true
+                })
+            })
+            .unwrap();
+        events
+    };
     let dir = lab.bench.maps().maps();
     let before = held(&dir);
     for (case, verdict) in &cases {
@@ -361,6 +383,7 @@ fn a_packet_that_is_judged_aside_changes_no_map() {
     for (name, held) in &before {
         assert!(after[name] == *held, "{name} changed");
     }
+    assert_eq!(heard(), 0);
     // The interface's own programs leave their traces of the same packets where they are looked for.
     for (case, verdict) in &cases {
         assert_eq!(lab.verdict(case), *verdict);
@@ -369,4 +392,5 @@ fn a_packet_that_is_judged_aside_changes_no_map() {
     for name in ["COUNTERS", "MARKS", "HINTS", "PENDING4"] {
         assert!(after[name] != before[name], "{name}");
     }
+    assert_eq!(heard(), cases.len());
 }

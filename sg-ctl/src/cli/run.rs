@@ -1,8 +1,8 @@
 //! From what was typed to what is done: one arm a command.
 
 use super::{
-    Cli, Command, Global, datapath, document, explain, group, interface, monitor, peering, prefix_list, quota, rule,
-    stale, tag, tell, vpc, watch,
+    Cli, Command, Global, datapath, document, explain, group, interface, monitor, peering, prefix_list,
+    quota, rule, stale, tag, tell, vpc, watch,
 };
 use crate::{
     adopt, agent, attach,
