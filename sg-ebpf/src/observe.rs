@@ -11,7 +11,7 @@ use crate::{
     flows::{self, Part},
     maps::{self, Insert, ONLY_NEW, Tables},
     pipeline::Scene,
-    reclaim, untracked,
+    reclaim,
 };
 use sg_common::{
     Direction,
