@@ -18,11 +18,10 @@ pub fn members(state: &State) -> BTreeMap<IpAddr, Identity> {
     let mut members = BTreeMap::<IpAddr, Identity>::new();
     for eni in state.interfaces.values() {
         for address in &eni.addresses {
-            let identity = members.entry(*address).or_default();
-            identity.extend(&eni.groups);
-            normalise(identity);
+            members.entry(*address).or_default().extend(&eni.groups);
         }
     }
+    members.values_mut().for_each(normalise);
     members
 }
 

@@ -119,9 +119,7 @@ impl InterfacePolicy {
             sg_common::Direction::Egress => self.open_out[family][kind].contains(head.remote_port),
         }
     }
-}
 
-impl InterfacePolicy {
     /// Whether a tracked flow could begin under this policy of the image, as it began.
     #[must_use]
     pub fn admits_flow(&self, image: &Image, head: &KeyHead, remote: IpAddr, flow: &Flow) -> bool {

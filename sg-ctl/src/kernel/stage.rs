@@ -123,33 +123,6 @@ impl Staged {
         Ok(())
     }
 
-    /// A prefix of a list comes, if it `is` there from that generation on, or goes, if it `was` there.
-    fn prefix(
-        &mut self,
-        host: &Host,
-        table: u32,
-        list: &List,
-        net: &Net,
-        was: bool,
-        since: u64,
-    ) -> Result<()> {
-        let now = match list.holds(net) {
-            true => PRESENT,
-            false if list.covers_around(net) => COVERED,
-            false => ABSENT,
-        };
-        let newest = match list.family {
-            Family::V4 => {
-                longest(&host.prefixes4, &mut self.prefixes4, prefix_key4(table, net), was, now, since)
-            }
-            Family::V6 => {
-                longest(&host.prefixes6, &mut self.prefixes6, prefix_key6(table, net), was, now, since)
-            }
-        };
-        self.newest = self.newest.max(newest.context("cannot read the prefix tables")?);
-        Ok(())
-    }
-
     /// An address is to be a member with that identity from a generation on.
     ///
     /// # Errors
@@ -183,7 +156,21 @@ impl Staged {
             let now = if list.holds(net) { PRESENT } else { ABSENT };
             return self.address(host, table, net, list.family, now, since);
         }
-        self.prefix(host, table, list, net, was, since)
+        let now = match list.holds(net) {
+            true => PRESENT,
+            false if list.covers_around(net) => COVERED,
+            false => ABSENT,
+        };
+        let newest = match list.family {
+            Family::V4 => {
+                longest(&host.prefixes4, &mut self.prefixes4, prefix_key4(table, net), was, now, since)
+            }
+            Family::V6 => {
+                longest(&host.prefixes6, &mut self.prefixes6, prefix_key6(table, net), was, now, since)
+            }
+        };
+        self.newest = self.newest.max(newest.context("cannot read the prefix tables")?);
+        Ok(())
     }
 }
 
