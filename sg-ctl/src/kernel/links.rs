@@ -91,8 +91,7 @@ fn attach_both(
     let tcx = |attach_type, order| TcAttach::Tcx { attach_type, order };
     let received = if mode == Mode::Tc { object::TC_RECEIVE } else { object::XDP };
     // Loading is what takes time, and one program without the other judges half a conversation.
-    object::load(&mut object, object::TC_SEND)?;
-    object::load(&mut object, received)?;
+    object::load_all(&mut object, &[object::TC_SEND, received])?;
     beside(Moment::Before)?;
 
     let send: &mut SchedClassifier = object::program_mut(&mut object, object::TC_SEND)?.try_into()?;
