@@ -39,6 +39,8 @@ pub const STATE_REMOVALS: u32 = 9;
 pub const STATE_LOOSE: u32 = 10;
 /// The first of [`BANKS`] cells: for each bank, the generation that took the place of the last one it was live in.
 pub const STATE_BANKS: u32 = 11;
+/// Cell of the time at which the live generation was put in force, in seconds since the Unix epoch.
+pub const STATE_SWAPPED: u32 = 15;
 /// Revision of a generation that no store has: the next command builds anew.
 pub const REVISION_NONE: u64 = u64::MAX;
 
@@ -411,7 +413,8 @@ const _: () = assert!(size_of::<PortSet>() == 8192);
 const _: () = assert!(size_of::<AddressKey4>() == 8 && size_of::<AddressKey6>() == 20);
 const _: () = assert!(size_of::<LocalKey>() == 20);
 const _: () = assert!(size_of::<Counter>() == 16);
-const _: () = assert!(BANKS.is_power_of_two() && STATE_BANKS + BANKS <= STATE_CELLS);
+const _: () = assert!(BANKS.is_power_of_two() && STATE_BANKS + BANKS <= STATE_SWAPPED);
+const _: () = assert!(STATE_SWAPPED < STATE_CELLS);
 const _: () = assert!(crate::limits::MAX_TABLES <= 1 << TABLE_BITS);
 const _: () = assert!(crate::index::MAX_INDEXES << TABLE_BITS <= HAS_PREFIXES);
 const _: () = assert!(16 << 18 == HINT_WORDS * 64);

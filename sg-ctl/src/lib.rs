@@ -12,6 +12,7 @@ pub mod document;
 pub mod error;
 pub mod explain;
 pub mod kernel;
+pub mod metrics;
 pub mod model;
 pub mod monitor;
 mod netlink;

@@ -1,15 +1,18 @@
 //! A running `sg-ctl agent`.
 
-use crate::ctl::{Ctl, binary};
+use crate::ctl::{Ctl, PATIENCE, binary};
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
 };
 
 /// A running agent; stopped, at the latest, with the test.
 pub struct Agent {
     child: Child,
-    log: BufReader<ChildStderr>,
+    log: mpsc::Receiver<String>,
+    last: String,
 }
 
 impl Agent {
@@ -28,13 +31,26 @@ impl Agent {
 
     /// The same by a command whose last arguments the agent's become.
     #[must_use]
-    pub fn start_by(ctl: &Ctl, mut command: Command, flags: &str) -> Self {
+    pub fn start_by(ctl: &Ctl, command: Command, flags: &str) -> Self {
+        Self::spawn(ctl, command, flags, "following")
+    }
+
+    /// Starts one with these flags, and waits until it says this, before it says that it follows or after.
+    #[must_use]
+    pub fn start_saying(ctl: &Ctl, flags: &str, word: &str) -> Self {
+        Self::spawn(ctl, Command::new(binary()), flags, word)
+    }
+
+    fn spawn(ctl: &Ctl, mut command: Command, flags: &str, word: &str) -> Self {
         ctl.prepare(&mut command).arg("agent").args(flags.split_whitespace());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        let log = BufReader::new(child.stderr.take().expect("it was piped"));
-        let mut agent = Self { child, log };
-        agent.says("following");
+        let stderr = BufReader::new(child.stderr.take().expect("it was piped"));
+        let (lines, log) = mpsc::channel();
+        // It ends with the agent.
+        thread::spawn(move || stderr.lines().map_while(Result::ok).all(|line| lines.send(line).is_ok()));
+        let mut agent = Self { child, log, last: String::new() };
+        agent.says(word);
         agent
     }
 
@@ -44,15 +60,22 @@ impl Agent {
         self.child.id()
     }
 
-    /// Reads its log up to the line that holds the word, and returns that. An agent that ends without saying it fails the
-    /// test.
-    pub fn says(&mut self, word: &str) -> String {
-        let mut line = String::new();
-        while !line.contains(word) {
-            line.clear();
-            assert_ne!(self.log.read_line(&mut line).expect("its log"), 0, "ended without saying {word:?}");
+    /// Reads its log up to the line that holds the word, and returns that. An agent that ends without saying it, or does not
+    /// say it in time, fails the test.
+    pub fn says(&mut self, word: &str) -> &str {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE);
+            self.last = line.unwrap_or_else(|error| panic!("it does not say {word:?} ({error})"));
+            if self.last.contains(word) {
+                return &self.last;
+            }
         }
-        line
+    }
+
+    /// The line that was read last.
+    #[must_use]
+    pub fn said(&self) -> &str {
+        &self.last
     }
 
     /// Ends it as systemd would.

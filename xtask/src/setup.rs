@@ -23,8 +23,13 @@ type Tool = (&'static str, &'static [&'static str]);
 const C_COMPILER: Tool = ("cc", &["gcc", "libc6-dev"]);
 /// For making namespaces and links.
 const IP: Tool = ("ip", &["iproute2"]);
-/// What tests hold the agent's unit against.
-const FOR_TESTS: [Tool; 2] = [("systemd-analyze", &["systemd"]), ("setpriv", &["util-linux"])];
+/// What tests hold the agent's unit and its metrics against.
+const FOR_TESTS: [Tool; 4] = [
+    ("systemd-analyze", &["systemd"]),
+    ("setpriv", &["util-linux"]),
+    ("prometheus", &["prometheus"]),
+    ("promtool", &["prometheus"]),
+];
 /// What the benchmarks compare with, empty between two runs, and switch offloads off with.
 const PEERS: [Tool; 5] = [
     ("nft", &["nftables"]),

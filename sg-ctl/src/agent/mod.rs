@@ -2,6 +2,7 @@
 //! the same once, and enforcement never depends on either.
 
 mod only;
+mod serve;
 mod service;
 mod sweep;
 mod watch;
@@ -9,6 +10,7 @@ mod watch;
 use crate::{
     context::Context,
     error::{Result, or_given_up},
+    metrics::AgentSeen,
     model::State,
     netns,
     transact::{self, Changed},
@@ -18,12 +20,14 @@ use only::Only;
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
+    thread,
     time::Duration,
 };
 use sweep::Sweep;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{self, mpsc},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use watch::Watcher;
@@ -33,25 +37,53 @@ const TICK: Duration = Duration::from_millis(500);
 /// How long it waits for more news of the same event: an address comes as several messages.
 const CALM: Duration = Duration::from_millis(100);
 
+/// What the agent is asked for.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// Whose only agent it is.
+    pub state_dir: &'a Path,
+    /// Address and port of the metrics endpoint, as typed.
+    pub metrics: Option<&'a str>,
+}
+
 /// Runs until SIGTERM or SIGINT, as the only agent of the state directory.
 ///
 /// # Errors
-/// `IncorrectState` where another agent runs, and where it cannot start. What fails later is logged and tried again.
-pub fn run(ctx: &Context, state_dir: &Path) -> Result<()> {
-    let _only = Only::take(state_dir)?;
+/// `IncorrectState` where another agent runs; `InvalidParameterValue`; and where it cannot start. What fails later is
+/// logged and tried again.
+pub fn run(ctx: Context, options: &Options<'_>) -> Result<()> {
+    let address = options.metrics.map(serve::address).transpose()?;
+    let _only = Only::take(options.state_dir)?;
+    let ctx = Arc::new(ctx);
+    let (told, tells) = sync::watch::channel(AgentSeen::default());
+    let serving = address.map(|address| {
+        let ctx = Arc::clone(&ctx);
+        let thread = thread::Builder::new().name("sg-metrics".to_owned());
+        thread.spawn(move || serve::run(ctx, address, tells)).context("cannot start a thread")
+    });
+    let serving = serving.transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the agent's event loop")?;
-    runtime.block_on(follow(ctx))
+    let followed = runtime.block_on(follow(&ctx, told));
+    // It ends with the agent's end of the channel, which is gone.
+    let served = serving.map_or(Ok(Ok(())), thread::JoinHandle::join);
+    followed.and(served.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
-async fn follow(ctx: &Context) -> Result<()> {
+async fn follow(ctx: &Context, told: sync::watch::Sender<AgentSeen>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let (news, mut arrivals) = mpsc::channel(1);
-    let mut agent =
-        Agent { ctx, news, watched: BTreeMap::new(), revision: None, complaint: None, sweep: Sweep::new() };
+    let mut agent = Agent {
+        ctx,
+        news,
+        watched: BTreeMap::new(),
+        revision: None,
+        complaints: BTreeMap::new(),
+        sweep: Sweep::new(),
+    };
     agent.keep_in_step();
     log::info!("following {} network namespace(s)", agent.watched.len());
     service::ready();
@@ -73,10 +105,25 @@ async fn follow(ctx: &Context) -> Result<()> {
             () = sleep_until(agent.sweep.due()) => agent.sweep(),
         }
         watchdog.alive();
+        told.send_if_modified(|seen| {
+            let now = agent.seen();
+            let is_new = *seen != now;
+            *seen = now;
+            is_new
+        });
     }
     service::stopping();
     log::info!("stopped; what is attached stays enforced");
     Ok(())
+}
+
+/// What the agent does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Task {
+    Look,
+    KeepInStep,
+    Watch,
+    Sweep,
 }
 
 struct Agent<'a> {
@@ -86,8 +133,8 @@ struct Agent<'a> {
     watched: BTreeMap<Option<String>, (u64, Watcher)>,
     /// The store's revision when store and kernel were last made to agree.
     revision: Option<u64>,
-    /// What was last wrong: said once, however often it is tried again.
-    complaint: Option<String>,
+    /// What is wrong, by what it keeps the agent from: said once, however often that is tried again.
+    complaints: BTreeMap<Task, String>,
     sweep: Sweep,
 }
 
@@ -101,11 +148,14 @@ impl Agent<'_> {
                     log::info!("addresses changed: revision {} is in force", changed.revision);
                 }
                 self.revision = Some(changed.revision);
-                self.complaint = None;
+                self.complaints.retain(|task, _| *task == Task::Sweep);
                 self.watch(changed.value);
             }
             Err(error) => {
-                self.complain(format!("cannot bring store and kernel in step, will try again: {error:#}"));
+                self.complain(
+                    Task::KeepInStep,
+                    format!("cannot bring store and kernel in step, will try again: {error:#}"),
+                );
                 self.revision = None;
             }
         }
@@ -121,7 +171,7 @@ impl Agent<'_> {
             Ok(revision) if Some(revision) == self.revision && self.watched.len() == watched => {}
             Ok(revision) if self.watched.len() == watched => self.look_at(revision),
             Ok(_) => self.keep_in_step(),
-            Err(error) => self.complain(format!("cannot read the store: {error:#}")),
+            Err(error) => self.complain(Task::Look, format!("cannot read the store: {error:#}")),
         }
     }
 
@@ -150,9 +200,16 @@ impl Agent<'_> {
                 continue;
             }
             match watch::start(netns.clone(), self.news.clone()) {
-                Ok(watcher) => drop(self.watched.insert(netns, (inode, watcher))),
+                Ok(watcher) => {
+                    self.watched.insert(netns, (inode, watcher));
+                    // For what happened after the last look and before it listened. Full means that a look is to come.
+                    let _ = self.news.try_send(());
+                }
                 Err(error) => {
-                    self.complain(format!("cannot follow {}: {error:#}", watch::place(netns.as_deref())));
+                    self.complain(
+                        Task::Watch,
+                        format!("cannot follow {}: {error:#}", watch::place(netns.as_deref())),
+                    );
                 }
             }
         }
@@ -162,15 +219,32 @@ impl Agent<'_> {
         // A host that is not in step may be another store's.
         if self.revision.is_none() {
             self.sweep.put_off();
-        } else if let Err(error) = self.sweep.step(&self.ctx.bpffs) {
-            self.complain(format!("cannot sweep the flow tables, will try again: {error:#}"));
+            return;
+        }
+        match self.sweep.step(&self.ctx.bpffs) {
+            Ok(()) => drop(self.complaints.remove(&Task::Sweep)),
+            Err(error) => {
+                self.complain(
+                    Task::Sweep,
+                    format!("cannot sweep the flow tables, will try again: {error:#}"),
+                );
+            }
         }
     }
 
-    fn complain(&mut self, what: String) {
-        if self.complaint.as_ref() != Some(&what) {
+    fn complain(&mut self, task: Task, what: String) {
+        if self.complaints.get(&task) != Some(&what) {
             log::error!("{what}");
-            self.complaint = Some(what);
+            self.complaints.insert(task, what);
+        }
+    }
+
+    /// For its metrics.
+    fn seen(&self) -> AgentSeen {
+        AgentSeen {
+            namespaces: self.watched.len(),
+            failing: !self.complaints.is_empty(),
+            sweep: self.sweep.last,
         }
     }
 }

@@ -4,6 +4,8 @@
 use crate::{
     error::Result,
     kernel::{Host, Step, Sweeper, object::Constants},
+    metrics::Walk,
+    time::now,
 };
 use anyhow::Context as _;
 use sg_common::policy::STATE_HZ;
@@ -11,7 +13,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 use tokio::time::Instant;
 
 /// Between the starts of two walks.
-const WALK: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_secs(10);
 /// Between two steps of a walk. Tables that are full to the last place take 14 seconds to go round.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -22,12 +24,14 @@ pub struct Sweep {
     /// The walk that is under way: its start, and how many entries went so far.
     walk: Option<(Instant, usize)>,
     next: Instant,
+    /// The last walk that came round.
+    pub last: Option<Walk>,
 }
 
 impl Sweep {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self { sweeper: None, walk: None, next: Instant::now() }
+        Self { sweeper: None, walk: None, next: Instant::now(), last: None }
     }
 
     /// When there is something to do next.
@@ -37,7 +41,7 @@ impl Sweep {
 
     /// Does nothing this time.
     pub fn put_off(&mut self) {
-        self.next = Instant::now() + WALK;
+        self.next = Instant::now() + EVERY;
     }
 
     /// Does one step, where there is a host.
@@ -48,10 +52,12 @@ impl Sweep {
         let (began, removed) = self.walk.take().unwrap_or((Instant::now(), 0));
         let stepped = self.try_step(bpffs);
         let soon = Instant::now() + PAUSE;
-        self.next = soon.max(began + WALK);
+        self.next = soon.max(began + EVERY);
         match stepped {
             Ok(Some(step)) if step.is_last => {
-                log::debug!("swept {} entries of flows that were over", removed + step.removed);
+                let removed = removed + step.removed;
+                log::debug!("swept {removed} entries of flows that were over");
+                self.last = Some(Walk { ended: now(), took: began.elapsed(), removed });
             }
             Ok(Some(step)) => (self.walk, self.next) = (Some((began, removed + step.removed)), soon),
             Ok(None) => {}

@@ -16,6 +16,14 @@ pub struct Counters {
     pub reset: bool,
 }
 
+/// `agent`
+#[derive(Debug, clap::Args)]
+pub struct Agent {
+    /// Serve metrics by HTTP there, for Prometheus
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub metrics: Option<String>,
+}
+
 /// Commands on tracked flows.
 #[derive(Debug, clap::Subcommand)]
 pub enum Conntrack {

@@ -128,8 +128,9 @@ enum Command {
     Conntrack(datapath::Conntrack),
     /// Show packets as they are dropped, and flows as they begin and end
     Monitor(monitor::Monitor),
-    /// Keep what is enforced in step with the addresses that interfaces have, and sweep the flow tables, until stopped
-    Agent,
+    /// Keep what is enforced in step with the addresses that interfaces have, sweep the flow tables, and serve metrics, until
+    /// stopped
+    Agent(datapath::Agent),
     /// Print a script that completes command lines in a shell
     Completions(shell::Completions),
     /// Write the manual pages into a directory
@@ -144,7 +145,7 @@ pub fn main() -> ExitCode {
     )
     .unwrap_or_else(|error| error.exit());
     render::look_at_stdout();
-    log_to_stderr(cli.global.verbose, matches!(cli.command, Command::Agent));
+    log_to_stderr(cli.global.verbose, matches!(cli.command, Command::Agent(_)));
     // An answer is written at once when it is complete: what fails prints no half of one.
     let mut answer = Vec::new();
     let outcome = or_given_up(|| run::run(&cli, &mut answer)).and_then(|()| print(&answer));

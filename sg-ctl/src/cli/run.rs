@@ -79,7 +79,11 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         Command::Monitor(typed) => monitor::run(&cli.global, typed)?,
         Command::Completions(typed) => typed.write(out),
         Command::Man(typed) => typed.write(out, output)?,
-        Command::Agent => agent::run(&context(&cli.global)?, &cli.global.state_dir)?,
+        Command::Agent(typed) => {
+            let options =
+                agent::Options { state_dir: &cli.global.state_dir, metrics: typed.metrics.as_deref() };
+            agent::run(context(&cli.global)?, &options)?;
+        }
     }
     Ok(())
 }

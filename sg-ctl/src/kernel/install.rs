@@ -13,14 +13,15 @@ use crate::{
     compile::{Change, Identity, Image, List, Net, Scope},
     error::{Refusal, Result, os_error},
     model::PrefixListId,
+    time::now,
 };
 use anyhow::Context;
 use sg_common::{
     limits::{self, MAX_INTERFACES},
     policy::{
         self, BANKS, LocalKey, Policy, REVISION_NONE, STATE_BANKS, STATE_LOOSE, STATE_QUIESCENT,
-        STATE_REVISION, STATE_SWEPT, STATE_WHOLE, STATE_WORD, Versioned, bank_of, generation_of, policy_row,
-        table_number,
+        STATE_REVISION, STATE_SWAPPED, STATE_SWEPT, STATE_WHOLE, STATE_WORD, Versioned, bank_of,
+        generation_of, policy_row, table_number,
     },
 };
 use std::{
@@ -147,6 +148,7 @@ impl Host {
         if scope != Scope::Part {
             self.state.set(&STATE_WHOLE, &generation_of(word)).context("cannot write the generation")?;
         }
+        self.state.set(&STATE_SWAPPED, &now()).context("cannot write the time")?;
         self.state.set(&STATE_REVISION, &revision).context("cannot write the revision")?;
         Ok(InForce { before, staged })
     }

@@ -67,13 +67,14 @@ pub fn counters_at_a_glance(ctx: &Context, interface: Option<&str>) -> Result<Co
 /// As for [`counters`].
 pub fn stats(ctx: &Context) -> Result<ConntrackStats> {
     let (Snapshot { state, .. }, host) = transact::locked(ctx)?;
-    let conntrack = sums(&state, host.as_ref(), &read(&state, host.as_ref())?)?;
-    let tables = host.as_ref().map_or_else(|| Ok(Vec::new()), flow_tables)?;
+    let (host, interfaces) = (host.as_ref(), read(&state, host.as_ref())?);
+    let conntrack = sums(&state, host, &interfaces)?;
+    let tables = host.map_or_else(|| Ok(Vec::new()), |host| flow_tables(host, &Tally::of(host, &state)?))?;
     Ok(ConntrackStats { conntrack, tables })
 }
 
 /// Counters of the attached interfaces, in the order of the state.
-pub(super) fn read(state: &State, host: Option<&Host>) -> Result<Vec<InterfaceCounters>> {
+pub(crate) fn read(state: &State, host: Option<&Host>) -> Result<Vec<InterfaceCounters>> {
     state.attached().map(|(eni, attachment)| one(host, eni, attachment.slot)).collect()
 }
 

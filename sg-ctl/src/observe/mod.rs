@@ -1,8 +1,8 @@
 //! What is seen of the datapath, in the shapes of `cli.md`: status, counters, flows.
 
 pub(crate) mod conntrack;
-mod counters;
-mod status;
+pub(crate) mod counters;
+pub(crate) mod status;
 mod survivors;
 mod tally;
 
@@ -56,7 +56,7 @@ pub struct InterfaceStatus {
 }
 
 /// One map.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct MapStatus {
     /// Name of the map.
     pub name: String,

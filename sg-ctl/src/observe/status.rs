@@ -1,17 +1,16 @@
 //! `sg-ctl status`: what is attached, how, and how full each map is.
 
-use super::{InterfaceStatus, MapStatus, Status};
+use super::{Filled, InterfaceStatus, MapStatus, Status, Tally};
 use crate::{
     context::Context,
     device,
     error::Result,
-    kernel::{BpfMap, Host, Plain, links},
-    model::{Attachment, Interface, Mode, Side},
+    kernel::{Host, links},
+    model::{Attachment, Interface, Mode, Side, State},
     time::rfc3339,
     transact,
 };
 use sg_common::SCHEMA_VERSION;
-use std::io;
 
 /// Reads the status.
 ///
@@ -24,7 +23,7 @@ pub fn status(ctx: &Context) -> Result<Status> {
     let mut interfaces: Vec<_> =
         state.attached().map(|(eni, how)| interface(eni, how, host.as_ref(), generation)).collect();
     interfaces.sort_by(|a, b| (&a.netns, &a.name).cmp(&(&b.netns, &b.name)));
-    let maps = host.as_ref().map_or_else(|| Ok(Vec::new()), maps)?;
+    let maps = host.as_ref().map_or_else(|| Ok(Vec::new()), |host| maps(host, &state))?;
     Ok(Status { interfaces, maps, datapath_version: SCHEMA_VERSION })
 }
 
@@ -46,17 +45,8 @@ fn interface(
         eni_id: eni.id.to_string(),
         groups: eni.groups.iter().map(ToString::to_string).collect(),
         addresses: eni.addresses.iter().map(ToString::to_string).collect(),
-        side: match attachment.side {
-            Side::Host => "host",
-            Side::Guest => "guest",
-        }
-        .to_owned(),
-        mode: match attachment.mode {
-            Mode::Native => "native",
-            Mode::Generic => "generic",
-            Mode::Tc => "tc",
-        }
-        .to_owned(),
+        side: side(attachment.side).to_owned(),
+        mode: mode(attachment.mode).to_owned(),
         mode_reason: attachment.mode_reason.clone(),
         enforcing,
         generation,
@@ -64,30 +54,39 @@ fn interface(
     }
 }
 
-fn maps(host: &Host) -> Result<Vec<MapStatus>> {
-    let mut maps = flow_tables(host)?;
+/// The word for a side.
+pub(crate) fn side(side: Side) -> &'static str {
+    match side {
+        Side::Host => "host",
+        Side::Guest => "guest",
+    }
+}
+
+/// The word for a mode.
+pub(crate) fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Native => "native",
+        Mode::Generic => "generic",
+        Mode::Tc => "tc",
+    }
+}
+
+fn maps(host: &Host, state: &State) -> Result<Vec<MapStatus>> {
+    let mut maps = flow_tables(host, &Tally::of(host, state)?)?;
     maps.extend(host.policy_maps()?);
     Ok(maps)
 }
 
 /// How full the flow tables are.
-pub(super) fn flow_tables(host: &Host) -> Result<Vec<MapStatus>> {
-    fn one<K: Plain, V: Plain>(name: &str, map: &BpfMap<K, V>) -> io::Result<MapStatus> {
-        Ok(MapStatus {
-            name: name.to_owned(),
-            entries: map.count()?,
-            max_entries: u64::from(map.max_entries()),
-            memory_bytes: map.memory()?,
-        })
+pub(crate) fn flow_tables(host: &Host, tally: &Tally) -> Result<Vec<MapStatus>> {
+    let mut tables = Vec::new();
+    for (table, name) in ["established", "answered", "pending"].into_iter().enumerate() {
+        let memory = [host.flows4[table].memory()?, host.flows6[table].memory()?];
+        for (family, (suffix, memory_bytes)) in ["4", "6"].into_iter().zip(memory).enumerate() {
+            let Filled { entries, limit, .. } = tally.tables[family][table];
+            let name = format!("{name}{suffix}");
+            tables.push(MapStatus { name, entries, max_entries: limit, memory_bytes });
+        }
     }
-    let [established4, answered4, pending4] = &host.flows4;
-    let [established6, answered6, pending6] = &host.flows6;
-    Ok(vec![
-        one("established4", established4)?,
-        one("established6", established6)?,
-        one("answered4", answered4)?,
-        one("answered6", answered6)?,
-        one("pending4", pending4)?,
-        one("pending6", pending6)?,
-    ])
+    Ok(tables)
 }

@@ -26,8 +26,8 @@ pub struct Snapshot {
     pub store_id: u64,
 }
 
-/// A place that keeps a [`State`].
-pub trait Store {
+/// A place that keeps a [`State`]. Threads may share it.
+pub trait Store: Send + Sync {
     /// What is there now, and stays so for whoever holds it. Reads a store that does not exist as an empty one, and does
     /// not make it.
     fn read(&self) -> Result<Snapshot>;
