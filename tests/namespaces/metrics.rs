@@ -382,6 +382,10 @@ fn a_real_prometheus_understands_the_metrics_the_dashboard_and_the_alerts() {
     let checked = promtool(&["check", "rules", &alerts.display().to_string()], None);
     assert_eq!(checked.code, Some(0), "{checked:?}");
 
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("namespaces/alerts_test.yml");
+    let tested = promtool(&["test", "rules", &tests.display().to_string()], None);
+    assert_eq!(tested.code, Some(0), "{tested:?}");
+
     let prometheus = Prometheus::start(&lab, at);
     prometheus.becomes("up{job=\"sg\"}", |up| up == 1.0);
     lab.refuses(V4.admin, V4.host, 81);
