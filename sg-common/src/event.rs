@@ -109,8 +109,10 @@ pub struct Event {
     pub icmp_code: u8,
     /// Explicit padding.
     pub reserved: u8,
-    /// Explicit padding.
-    pub reserved_end: u32,
+    /// The programs' own note of who hears of it: a bit a place.
+    pub hearers: u16,
+    /// Likewise, of those for whom it depends on what it is.
+    pub askers: u16,
 }
 
 impl Event {
@@ -183,11 +185,25 @@ impl Listener {
         self.until != 0 && left != 0 && left <= LEASE_SECONDS as u64 * hz
     }
 
+    /// Whether it may want to hear of an event of which no more is known than interface and verdict.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_want(&self, event: &Event) -> bool {
+        self.wants & event.what != 0 && (self.slot == ANY_SLOT || self.slot == u32::from(event.slot))
+    }
+
+    /// Whether it depends on the packet's headers what it wants to hear of.
+    #[inline(always)]
+    #[must_use]
+    pub fn reads_headers(&self) -> bool {
+        self.protocol != NO_PROTOCOL || self.port != ANY_PORT || self.family != 0
+    }
+
     /// Whether it wants to hear of that.
     #[inline(always)]
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
-        if self.wants & event.what == 0 || (self.slot != ANY_SLOT && self.slot != u32::from(event.slot)) {
+        if !self.may_want(event) {
             return false;
         }
         if self.protocol != NO_PROTOCOL && self.protocol != event.protocol {

@@ -23,7 +23,7 @@ use sg_common::{
     wire::{protocol, tcp_flag},
 };
 
-/// Not 0 while somebody listens.
+/// A bit for each place that somebody holds: 0 while nobody listens.
 #[map]
 static LISTENING: Array<u64> = Array::with_max_entries(1, 0);
 /// Who takes which place.
@@ -59,20 +59,62 @@ pub fn tell(config: Config, direction: Direction, verdict: Verdict, seen: u32, s
         event.segments = segments;
         event.bytes = bytes;
     }
-    sg_draft();
-    sg_spread();
+    sg_tell();
 }
 
 // What follows are functions of their own to the verifier, which looks at each once and not for every path that leads to
-// it, and they have frames of their own beside that of the program, one at a time.
+// it, and they have frames of their own beside that of the program. There are no more of them than that takes: to return from
+// one costs as much as all the rest that a listener who has heard enough costs a packet.
 
-/// Completes the event.
+/// Finds out who wants to hear of the event, completes it, and tells them. Where somebody who held a place is gone, its bit
+/// goes.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sg_draft() -> u32 {
-    let Some(event) = event() else { return 0 };
-    // SAFETY: a helper without arguments or effects.
-    event.time = unsafe { bpf_ktime_get_ns() };
+extern "C" fn sg_tell() -> u32 {
+    let (Some(event), Some(word)) = (event(), LISTENING.get_ptr_mut(0)) else { return 0 };
+    let clock = Config::load().clock();
+    let is_drop = Event::is_drop(event.verdict.into());
+    event.what = if is_drop { what::DROPPED } else { what::ALLOWED | what::NEW | what::CLOSED };
+    (event.hearers, event.askers) = (0, 0);
+    // SAFETY: an aligned element of an array, which is never freed.
+    let taken = unsafe { *word };
+    macro_rules! each_place {
+        ($do:ident) => {
+            $do!(0);
+            $do!(1);
+            $do!(2);
+            $do!(3);
+            $do!(4);
+            $do!(5);
+            $do!(6);
+            $do!(7);
+        };
+    }
+    // In a flood most are told enough already: that is found out first, and as far as that goes without the headers.
+    macro_rules! sound_out {
+        ($place:literal) => {
+            if taken & 1 << $place != 0
+                && let (Some(listener), Some(budget)) = (LISTENERS.get($place), budget($place))
+            {
+                if !listener.is_live(clock.now, clock.hz) {
+                    // Should somebody take a place in this instant, it will see to its bit soon.
+                    // SAFETY: as above.
+                    unsafe { *word &= !(1 << $place) };
+                } else if listener.may_want(event) {
+                    // Who it is stands in memory, where the verifier does not follow it.
+                    if !is_drop || listener.reads_headers() {
+                        event.askers |= 1 << $place;
+                    } else if budget.take(listener, clock.now) {
+                        event.hearers |= 1 << $place;
+                    }
+                }
+            }
+        };
+    }
+    each_place!(sound_out);
+    if event.hearers | event.askers == 0 {
+        return 0;
+    }
     let is_ingress = event.direction == Direction::Ingress as u8;
     let direction = if is_ingress { Direction::Ingress } else { Direction::Egress };
     match u32::from(event.family) {
@@ -81,49 +123,30 @@ extern "C" fn sg_draft() -> u32 {
         _ => leave_blank(event),
     }
     event.what = what(event);
-    0
-}
-
-/// Offers the event to all places. Where nobody holds one any more, nobody listens.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sg_spread() -> u32 {
-    let listening = sg_offer(0)
-        | sg_offer(1)
-        | sg_offer(2)
-        | sg_offer(3)
-        | sg_offer(4)
-        | sg_offer(5)
-        | sg_offer(6)
-        | sg_offer(7);
-    if listening == 0
-        && let Some(word) = LISTENING.get_ptr_mut(0)
-    {
-        // Should somebody begin to listen in this instant, it will see to the word soon.
-        // SAFETY: an aligned element of an array, which is never freed.
-        unsafe { *word = 0 };
+    macro_rules! tell {
+        ($place:literal) => {
+            if (event.hearers | event.askers) & 1 << $place != 0 {
+                sg_offer($place);
+            }
+        };
     }
+    each_place!(tell);
     0
 }
 
-/// Offers the event to who holds the place. Returns 1 where somebody does.
+/// Tells who holds the place: one who hears of it, or asks what it is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sg_offer(place: u32) -> u32 {
-    let (Some(listener), Some(event)) = (LISTENERS.get(place), event()) else { return 0 };
-    let clock = Config::load().clock();
-    if !listener.is_live(clock.now, clock.hz) {
+    let (Some(listener), Some(event), Some(budget)) = (LISTENERS.get(place), event(), budget(place)) else {
+        return 0;
+    };
+    let asks = event.askers >> (place & 31) & 1 != 0;
+    if asks && !(listener.wants(event) && budget.take(listener, Config::load().clock().now)) {
         return 0;
     }
-    if !listener.wants(event) {
-        return 1;
-    }
-    let Some(budget) = BUDGETS.get_ptr_mut(place) else { return 1 };
-    // SAFETY: this processor's own element.
-    let budget = unsafe { &mut *budget };
-    if !budget.take(listener, clock.now) {
-        return 1;
-    }
+    // SAFETY: a helper without arguments or effects.
+    event.time = unsafe { bpf_ktime_get_ns() };
     let told = RINGS.get(place).is_some_and(|ring| {
         // Who listens looks into its ring many times a second: to be woken for each event costs more than the event.
         ring.output_untyped(&*event, u64::from(BPF_RB_NO_WAKEUP)).is_ok()
@@ -131,7 +154,13 @@ extern "C" fn sg_offer(place: u32) -> u32 {
     if !told {
         budget.lost += 1;
     }
-    1
+    0
+}
+
+#[inline(always)]
+fn budget(place: u32) -> Option<&'static mut Budget> {
+    // SAFETY: this processor's own element.
+    BUDGETS.get_ptr_mut(place).map(|budget| unsafe { &mut *budget })
 }
 
 #[inline(always)]

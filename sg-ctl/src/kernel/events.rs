@@ -207,10 +207,12 @@ impl Listening {
         self.keep_awake()
     }
 
-    /// Where the programs have just found that nobody listens, they are told otherwise.
+    /// Sees to it that the programs know of the place: another listener, or a packet that found one gone, may have written the
+    /// word at the same time.
     fn keep_awake(&self) -> Result<()> {
-        if self.maps.listening.get(&0)?.unwrap_or(0) == 0 {
-            self.maps.listening.set(&0, &1)?;
+        let (word, ours) = (self.maps.listening.get(&0)?.unwrap_or(0), 1 << self.place);
+        if word & ours == 0 {
+            self.maps.listening.set(&0, &(word | ours))?;
         }
         Ok(())
     }
