@@ -35,6 +35,34 @@ pub mod what {
 pub mod note {
     /// The flow is over with this packet: see [`super::what::CLOSED`].
     pub const CLOSED: u32 = 1;
+    /// Flows that start inward to its local port are untracked (P-2a).
+    pub const OPEN_INWARD: u32 = 1 << 1;
+    /// Flows that start outward to its remote port are untracked (P-2b).
+    pub const OPEN_OUTWARD: u32 = 1 << 2;
+    /// An ICMP error, which quotes a packet that the interface may have sent.
+    pub const QUOTES: u32 = 1 << 3;
+    /// The flow tables were asked.
+    pub const SOUGHT: u32 = 1 << 4;
+    /// There is an entry among established or answered flows.
+    pub const SETTLED: u32 = 1 << 5;
+    /// There is an entry among pending flows.
+    pub const PENDING: u32 = 1 << 6;
+    /// The entry is live.
+    pub const LIVE: u32 = 1 << 7;
+    /// Its flow is untracked by now, and the entry void (P-3a).
+    pub const VOID: u32 = 1 << 8;
+    /// The rules were asked; [`super::Event::class`] is what CIDR blocks, or else all addresses, permit.
+    pub const RULES: u32 = 1 << 9;
+    /// The far end lies in a CIDR block.
+    pub const IN_BLOCK: u32 = 1 << 10;
+    /// The far end is a member of groups.
+    pub const MEMBER: u32 = 1 << 11;
+    /// A CIDR block, or a rule for all addresses, admits it.
+    pub const BY_CIDR: u32 = 1 << 12;
+    /// A rule for a group admits it.
+    pub const BY_GROUP: u32 = 1 << 13;
+    /// A rule for a prefix list admits it.
+    pub const BY_LIST: u32 = 1 << 14;
 }
 
 /// Where the programs have what they know of a packet when its verdict is counted; the lower half of a word in whose
@@ -77,6 +105,10 @@ pub struct Event {
     pub what: u32,
     /// See [`note`].
     pub notes: u32,
+    /// See [`note::RULES`].
+    pub class: u32,
+    /// Explicit padding.
+    pub reserved_word: u32,
     /// Wire packets: more than one of a super-packet.
     pub segments: u32,
     /// As [`crate::vlan::Vlans::bits`]; 0 unless the interface is VLAN-aware.
@@ -260,7 +292,7 @@ impl Budget {
     }
 }
 
-const _: () = assert!(size_of::<Event>() == 104 && size_of::<Listener>() == 72 && size_of::<Budget>() == 32);
+const _: () = assert!(size_of::<Event>() == 112 && size_of::<Listener>() == 72 && size_of::<Budget>() == 32);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 use crate::{
     config::Config,
     maps::{self, Tables},
+    untracked::Open,
 };
 use aya_ebpf::{
     bindings::BPF_RB_NO_WAKEUP,
@@ -190,13 +191,23 @@ fn describe<A: Tables>(event: &mut Event, direction: Direction) {
     event.icmp_code = packet.transport.code;
     event.icmp_id = packet.transport.id;
     event.vlans = packet.vlans.bits();
-    event.notes = packet.notes;
+    event.notes = packet.notes | open_notes(packet.open);
+    if packet.network.protocol == A::ICMP && packet.quote.present {
+        event.notes |= note::QUOTES;
+    }
+    event.class = packet.class;
     (event.flow_packets, event.flow_bytes) = (0, 0);
     if packet.notes & note::CLOSED != 0
         && let Some(flow) = maps::flow_mut(A::established().get_ptr_mut(&packet.key))
     {
         (event.flow_packets, event.flow_bytes) = (flow.packets, flow.bytes);
     }
+}
+
+#[inline(always)]
+fn open_notes(open: Open) -> u32 {
+    let note = |start, note| if open.covers(start) { note } else { 0 };
+    note(Direction::Ingress, note::OPEN_INWARD) | note(Direction::Egress, note::OPEN_OUTWARD)
 }
 
 /// Nothing is known of the packet: what an earlier one left behind goes.
@@ -214,6 +225,7 @@ fn leave_blank(event: &mut Event) {
     event.icmp_id = 0;
     event.vlans = 0;
     event.notes = 0;
+    event.class = 0;
     event.flow_packets = 0;
     event.flow_bytes = 0;
 }

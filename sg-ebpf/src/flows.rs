@@ -95,7 +95,8 @@ fn is_tcp<A: Tables>(scene: &Scene<A>) -> bool {
 
 /// The live entry of the packet's flow. One that is over is removed on the way.
 #[inline(always)]
-pub fn find<A: Tables>(scene: &Scene<A>, clock: &Clock) -> Option<Entry> {
+pub fn find<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> Option<Entry> {
+    scene.packet.notes |= note::SOUGHT;
     let key = &scene.packet.key;
     let settled =
         if is_tcp(scene) { A::established().get_ptr_mut(key) } else { A::answered().get_ptr_mut(key) };
@@ -103,9 +104,12 @@ pub fn find<A: Tables>(scene: &Scene<A>, clock: &Clock) -> Option<Entry> {
         Some(flow) => Entry { flow, settled: true },
         None => Entry { flow: maps::flow_mut(A::pending().get_ptr_mut(key))?, settled: false },
     };
+    let note = if entry.settled { note::SETTLED } else { note::PENDING };
     if track::is_live(entry.flow, A::head(key), &timeouts(scene.policy), clock) {
+        scene.packet.notes |= note | note::LIVE;
         return Some(entry);
     }
+    scene.packet.notes |= note;
     forget(scene, &entry);
     None
 }

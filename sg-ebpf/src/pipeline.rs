@@ -107,6 +107,8 @@ pub struct Packet<A: Tables> {
     pub bytes: u64,
     /// What the stages found that somebody may want to hear: [`sg_common::event::note`].
     pub notes: u32,
+    /// With [`sg_common::event::note::RULES`]: the class that CIDR blocks, or else all addresses, have.
+    pub class: u32,
 }
 
 /// The flow that an ICMP error is about, seen from the interface.

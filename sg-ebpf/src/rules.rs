@@ -7,6 +7,7 @@ use crate::{
 };
 use sg_common::{
     Direction,
+    event::note,
     policy::{
         CLASS_NONE, HAS_ADDRESSES, HAS_PREFIXES, IDENTITY_NONE, ListUse, PORTS_ALL, PORTS_NONE,
         TABLE_MEMBERS, VIEW_NONE, index_place, table_number,
@@ -29,7 +30,7 @@ fn point<A: Tables>(scene: &Scene<A>) -> u16 {
 /// Whether the rules of the packet's direction admit it: by a CIDR block, as a member of a group, or by a prefix list.
 /// Rules only permit, so whichever says yes first has decided.
 #[inline(always)]
-pub fn admit<A: Tables>(scene: &Scene<A>) -> bool {
+pub fn admit<A: Tables>(scene: &mut Scene<A>) -> bool {
     let lookups = &scene.policy.lookup[A::INDEX];
     let lookup = match scene.direction {
         Direction::Ingress => &lookups[0],
@@ -37,20 +38,32 @@ pub fn admit<A: Tables>(scene: &Scene<A>) -> bool {
     };
     let (remote, generation) = (scene.remote(), scene.generation);
     let mut class = find::<A>(lookup.table, remote, generation);
+    scene.packet.notes |= if class == 0 { note::RULES } else { note::RULES | note::IN_BLOCK };
     if class == 0 {
         class = lookup.world;
     }
+    scene.packet.class = class;
     if permits(scene, class) {
+        scene.packet.notes |= note::BY_CIDR;
         return true;
     }
     if lookup.view != VIEW_NONE {
         let identity = A::at_address(TABLE_MEMBERS, remote, generation);
-        if identity != IDENTITY_NONE && permits(scene, maps::class_in_view(lookup.view, identity)) {
-            return true;
+        if identity != IDENTITY_NONE {
+            scene.packet.notes |= note::MEMBER;
+            if permits(scene, maps::class_in_view(lookup.view, identity)) {
+                scene.packet.notes |= note::BY_GROUP;
+                return true;
+            }
         }
     }
     let [a, b, c, d] = &lookup.lists;
-    list_admits(scene, a) || list_admits(scene, b) || list_admits(scene, c) || list_admits(scene, d)
+    let is_in_list =
+        list_admits(scene, a) || list_admits(scene, b) || list_admits(scene, c) || list_admits(scene, d);
+    if is_in_list {
+        scene.packet.notes |= note::BY_LIST;
+    }
+    is_in_list
 }
 
 /// Whether a prefix list that rules name holds the far end, and they permit the packet.

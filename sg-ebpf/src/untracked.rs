@@ -9,7 +9,9 @@ use crate::{
     rules, source,
 };
 use sg_common::{
-    Direction, mark,
+    Direction,
+    event::note,
+    mark,
     packet::{Fragment, Network, Transport},
     policy::{OBSERVES, Policy, hint_bit},
     track::Clock,
@@ -96,7 +98,12 @@ fn may_own(slot: u32, udp: bool, open: Open, local_port: u16, remote_port: u16) 
 /// The entry, if its flow started where P-2 does not cover it. One that P-2 covers is void (P-3a) and goes; of UDP
 /// the mark of an untracked flow stays in its place.
 #[inline(always)]
-pub fn owner<A: Tables>(scene: &Scene<A>, open: Open, entry: Option<Entry>, clock: &Clock) -> Option<Entry> {
+pub fn owner<A: Tables>(
+    scene: &mut Scene<A>,
+    open: Open,
+    entry: Option<Entry>,
+    clock: &Clock,
+) -> Option<Entry> {
     let entry = entry?;
     let inward = entry.flow.started == Direction::Ingress as u32;
     let start = if inward { Direction::Ingress } else { Direction::Egress };
@@ -106,6 +113,7 @@ pub fn owner<A: Tables>(scene: &Scene<A>, open: Open, entry: Option<Entry>, cloc
     if scene.packet.network.protocol == protocol::UDP {
         set_mark(scene, start, clock);
     }
+    scene.packet.notes |= note::VOID;
     flows::forget(scene, &entry);
     None
 }

@@ -129,6 +129,39 @@ fn filters_choose_and_several_listen_at_once_beside_other_commands() {
 }
 
 #[test]
+fn a_trace_follows_the_next_packets_of_one_far_end() {
+    let lab = lab();
+    let line = format!("-o json trace {IFACE} --remote {} --protocol tcp --port 80 --count 4", V4.admin);
+    let mut trace = Monitor::start(&lab.ctl, &line);
+    lab.refuses(V4.other, V4.host, 22);
+    lab.connect(V4.admin, V4.host, 81).goes_on();
+    lab.connect(V4.admin, V4.host, 80).goes_on();
+    let followed: Vec<Value> = (0..4).map(|_| trace.json()).collect();
+    assert!(followed.iter().all(|packet| packet["remote"] == json!(V4.admin) && packet["local_port"] == 80));
+    let stage = |packet: &Value, name: &str| {
+        let stages = packet["stages"].as_array().expect("stages").iter();
+        stages.clone().find(|stage| stage["stage"] == name).map(|stage| stage["decision"].clone())
+    };
+    assert_eq!(keys(&followed[0]), of_tcp(&["stages"]));
+    assert_eq!(keys(&followed[0]["stages"][0]), ["decision", "stage"]);
+    let creates: Vec<_> = followed.iter().map(|packet| stage(packet, "create")).collect();
+    assert_eq!(creates, [Some(json!("a new entry")), None, None, None]);
+    assert_eq!(stage(&followed[1], "flow"), Some(json!("a live entry (pending)")));
+    assert_eq!(stage(&followed[3], "verdict"), Some(json!("allow, tracked")));
+    let ended = trace.end();
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+
+    // For people, a line a stage.
+    let mut trace = Monitor::start(&lab.ctl, &format!("trace {IFACE} --remote {} --count 1", V6.other));
+    lab.refuses(V6.other, V6.host, 22);
+    let lines: Vec<String> = std::iter::from_fn(|| trace.try_line()).collect();
+    assert!(lines[0].contains("  drop   no_rule "), "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some("  verdict     drop, no_rule"));
+    assert_eq!(lab.ctl.refused(&format!("trace {IFACE} --remote nowhere")).code, "InvalidParameterValue");
+    assert_eq!(lab.ctl.run(&format!("trace {IFACE}")).code, Some(2), "of whom?");
+}
+
+#[test]
 fn a_listener_that_is_killed_leaves_nothing_that_lasts() {
     let lab = lab();
     let killed = Monitor::start(&lab.ctl, "monitor");

@@ -16,6 +16,7 @@ mod swap;
 mod sweeping;
 mod tcp;
 mod timeouts;
+mod traced;
 mod udp;
 mod untracked;
 mod verifier;

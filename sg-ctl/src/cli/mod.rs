@@ -128,6 +128,8 @@ enum Command {
     Conntrack(datapath::Conntrack),
     /// Show packets as they are dropped, and flows as they begin and end
     Monitor(monitor::Monitor),
+    /// Show what each stage decides of the next packets from or to an address
+    Trace(monitor::Trace),
     /// Keep what is enforced in step with the addresses that interfaces have, sweep the flow tables, and serve metrics, until
     /// stopped
     Agent(datapath::Agent),

@@ -1,14 +1,14 @@
-//! `sg-ctl monitor`
+//! `sg-ctl monitor` and `sg-ctl trace`
 
 use super::{Global, run::context, tell};
 use crate::{
     error::{Refusal, Result},
     kernel::events::Missed,
-    monitor::{self, End, Heard, Line, Request},
+    monitor::{self, End, Heard, Line, Request, Traced},
     ops,
     render::{self, Output},
 };
-use sg_common::event::what;
+use sg_common::event::{Event, what};
 use std::{
     io::{self, BufWriter, Write},
     time::{SystemTime, UNIX_EPOCH},
@@ -47,6 +47,39 @@ pub struct Filter {
     port: Option<String>,
 }
 
+/// `trace`
+#[derive(Debug, clap::Args)]
+pub struct Trace {
+    /// Device name or id of an attached interface
+    #[arg(value_name = "IFACE")]
+    interface: String,
+    /// Packets whose remote address is this, or within
+    #[arg(long, value_name = "ADDR")]
+    remote: String,
+    /// Packets of this protocol only: tcp, udp, icmp, icmpv6, or a number
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    protocol: Option<String>,
+    /// Packets with this port, local or remote
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    port: Option<String>,
+    /// End after so many packets
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value = "10")]
+    count: String,
+}
+
+impl Trace {
+    fn request(&self) -> Result<Request> {
+        Ok(Request {
+            interface: Some(self.interface.clone()),
+            wants: what::DROPPED | what::ALLOWED,
+            protocol: self.protocol.as_deref().map(ops::traffic::protocol_number).transpose()?.flatten(),
+            remote: Some(ops::peer::network_or_address(&self.remote)?),
+            port: self.port.as_deref().map(|typed| number("--port", typed)).transpose()?,
+            count: Some(count(&self.count)?),
+        })
+    }
+}
+
 impl Monitor {
     fn request(&self) -> Result<Request> {
         let wants = match (self.dropped, self.allowed) {
@@ -83,12 +116,38 @@ fn number<T: std::str::FromStr>(flag: &str, typed: &str) -> Result<T> {
     })
 }
 
-/// Runs it, and writes what it hears as it hears it.
+/// Runs `monitor`.
 pub fn run(global: &Global, typed: &Monitor) -> Result<()> {
-    let request = typed.request()?;
+    follow(global, &typed.request()?, |out, _, line| render::event(out, global.output, &line))
+}
+
+/// Runs `trace`.
+pub fn run_trace(global: &Global, typed: &Trace) -> Result<()> {
+    follow(global, &typed.request()?, |out, event, line| {
+        let stages = monitor::stages(event, &line);
+        render::traced(out, global.output, &Traced { line, stages })
+    })
+}
+
+/// Listens, and writes each packet as it is heard of.
+fn follow(
+    global: &Global,
+    request: &Request,
+    show: impl Fn(&mut dyn Write, &Event, Line) -> io::Result<()>,
+) -> Result<()> {
     let ctx = context(global)?;
     let mut out = BufWriter::new(io::stdout().lock());
-    let end = monitor::run(&ctx, &request, |heard| or_enough(write(&mut out, global.output, &heard)))?;
+    let end = monitor::run(&ctx, request, |heard| {
+        let written = match heard {
+            Heard::Packet(event, time, place) => match Line::new(event, time, place) {
+                Some(line) => show(&mut out, event, line),
+                None => Ok(()),
+            },
+            Heard::Missed(missed) => say_missed(&mut out, global.output, missed),
+            Heard::Pause => out.flush(),
+        };
+        or_enough(written)
+    })?;
     or_enough(out.flush())?;
     match end {
         End::Enough => {}
@@ -98,24 +157,15 @@ pub fn run(global: &Global, typed: &Monitor) -> Result<()> {
     Ok(())
 }
 
-fn write(out: &mut impl Write, output: Output, heard: &Heard<'_>) -> io::Result<()> {
-    match heard {
-        Heard::Packet(event, time, place) => match Line::new(event, *time, place) {
-            Some(line) => render::event(out, output, &line),
-            None => Ok(()),
-        },
-        Heard::Missed(missed) => {
-            if output == Output::Table {
-                out.flush()?;
-                tell("warning", &words(*missed));
-                return Ok(());
-            }
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            render::missed(out, *missed, now)?;
-            out.flush()
-        }
-        Heard::Pause => out.flush(),
+fn say_missed(out: &mut impl Write, output: Output, missed: Missed) -> io::Result<()> {
+    if output == Output::Table {
+        out.flush()?;
+        tell("warning", &words(missed));
+        return Ok(());
     }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    render::missed(out, missed, now)?;
+    out.flush()
 }
 
 fn words(missed: Missed) -> String {

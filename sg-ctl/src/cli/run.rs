@@ -77,6 +77,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
             render::flushed(out, output, observe::flush(&context(&cli.global)?, &filter)?)?;
         }
         Command::Monitor(typed) => monitor::run(&cli.global, typed)?,
+        Command::Trace(typed) => monitor::run_trace(&cli.global, typed)?,
         Command::Completions(typed) => typed.write(out),
         Command::Man(typed) => typed.write(out, output)?,
         Command::Agent(typed) => {

@@ -1,8 +1,10 @@
-//! `sg-ctl monitor`: what the datapath says of single packets, as it says it.
+//! `sg-ctl monitor` and `trace`: what the datapath says of single packets, as it says it.
 
 mod shape;
+mod stages;
 
 pub use shape::{Flow, Line, Where};
+pub use stages::{Stage, Traced, stages};
 
 use crate::{
     context::Context,

@@ -1,7 +1,11 @@
-//! `monitor`: a packet a line.
+//! `monitor`: a packet a line. `trace`: a packet and its stages.
 
 use super::{Output, table::escape};
-use crate::{kernel::events::Missed, monitor::Line, time::rfc3339_micros};
+use crate::{
+    kernel::events::Missed,
+    monitor::{Line, Stage, Traced},
+    time::rfc3339_micros,
+};
 use std::{
     io::{self, Write},
     net::{IpAddr, SocketAddr},
@@ -9,7 +13,7 @@ use std::{
 };
 
 /// One packet.
-pub fn event(out: &mut impl Write, output: Output, line: &Line) -> io::Result<()> {
+pub fn event(out: &mut (impl Write + ?Sized), output: Output, line: &Line) -> io::Result<()> {
     if output == Output::Json {
         serde_json::to_writer(&mut *out, line)?;
         return writeln!(out);
@@ -45,6 +49,19 @@ pub fn event(out: &mut impl Write, output: Output, line: &Line) -> io::Result<()
         write!(out, "  closed, {} packets and {} bytes in all", flow.packets, flow.bytes)?;
     }
     writeln!(out)
+}
+
+/// One packet, and what each stage found of it.
+pub fn traced(out: &mut (impl Write + ?Sized), output: Output, traced: &Traced) -> io::Result<()> {
+    if output == Output::Json {
+        serde_json::to_writer(&mut *out, traced)?;
+        return writeln!(out);
+    }
+    event(out, output, &traced.line)?;
+    for Stage { stage, decision } in &traced.stages {
+        writeln!(out, "  {stage:<10}  {decision}")?;
+    }
+    Ok(())
 }
 
 /// Packets that there is no line of. People are told beside the answer.

@@ -19,7 +19,7 @@ mod vpc;
 mod watched;
 
 pub use document::{applied, document};
-pub use event::{event, missed};
+pub use event::{event, missed, traced};
 pub use explain::explanation;
 pub use group::{group_created, group_deleted, group_shown, groups};
 pub use interface::{deregistered, detached, interfaces, registered};
