@@ -60,6 +60,9 @@ pub fn tell(config: Config, direction: Direction, verdict: Verdict, seen: u32, s
         event.segments = segments;
         event.bytes = bytes;
     }
+    // One after the other, each with the whole of what the program leaves of the stack; a branch between them would be one
+    // more for the verifier to follow on every path.
+    sg_sound_out();
     sg_tell();
 }
 
@@ -67,30 +70,31 @@ pub fn tell(config: Config, direction: Direction, verdict: Verdict, seen: u32, s
 // it, and they have frames of their own beside that of the program. There are no more of them than that takes: to return from
 // one costs as much as all the rest that a listener who has heard enough costs a packet.
 
-/// Finds out who wants to hear of the event, completes it, and tells them. Where somebody who held a place is gone, its bit
-/// goes.
+/// Does this for every place; written out, since a loop may end in a way that the control-flow check of kernel 6.1 refuses.
+macro_rules! each_place {
+    ($do:ident) => {
+        $do!(0);
+        $do!(1);
+        $do!(2);
+        $do!(3);
+        $do!(4);
+        $do!(5);
+        $do!(6);
+        $do!(7);
+    };
+}
+
+/// Finds out whether anybody may want to hear of the event. Where somebody who held a place is gone, its bit goes.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sg_tell() -> u32 {
+extern "C" fn sg_sound_out() -> u32 {
     let (Some(event), Some(word)) = (event(), LISTENING.get_ptr_mut(0)) else { return 0 };
     let clock = Config::load().clock();
     let is_drop = Event::is_drop(event.verdict.into());
     event.what = if is_drop { what::DROPPED } else { what::ALLOWED | what::NEW | what::CLOSED };
-    (event.hearers, event.askers) = (0, 0);
+    (event.time, event.hearers, event.askers) = (0, 0, 0);
     // SAFETY: an aligned element of an array, which is never freed.
     let taken = unsafe { *word };
-    macro_rules! each_place {
-        ($do:ident) => {
-            $do!(0);
-            $do!(1);
-            $do!(2);
-            $do!(3);
-            $do!(4);
-            $do!(5);
-            $do!(6);
-            $do!(7);
-        };
-    }
     // In a flood most are told enough already: that is found out first, and as far as that goes without the headers.
     macro_rules! sound_out {
         ($place:literal) => {
@@ -113,9 +117,14 @@ extern "C" fn sg_tell() -> u32 {
         };
     }
     each_place!(sound_out);
-    if event.hearers | event.askers == 0 {
-        return 0;
-    }
+    0
+}
+
+/// Completes the event, and tells those who want to hear of it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sg_tell() -> u32 {
+    let Some(event) = event().filter(|event| event.hearers | event.askers != 0) else { return 0 };
     let is_ingress = event.direction == Direction::Ingress as u8;
     let direction = if is_ingress { Direction::Ingress } else { Direction::Egress };
     match u32::from(event.family) {
@@ -146,8 +155,11 @@ extern "C" fn sg_offer(place: u32) -> u32 {
     if asks && !(listener.wants(event) && budget.take(listener, Config::load().clock().now)) {
         return 0;
     }
-    // SAFETY: a helper without arguments or effects.
-    event.time = unsafe { bpf_ktime_get_ns() };
+    // The first whom it is told reads the clock for all.
+    if event.time == 0 {
+        // SAFETY: a helper without arguments or effects.
+        event.time = unsafe { bpf_ktime_get_ns() };
+    }
     let told = RINGS.get(place).is_some_and(|ring| {
         // Who listens looks into its ring many times a second: to be woken for each event costs more than the event.
         ring.output_untyped(&*event, u64::from(BPF_RB_NO_WAKEUP)).is_ok()
