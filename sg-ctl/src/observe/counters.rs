@@ -15,10 +15,14 @@ use crate::{
 };
 use sg_common::{
     Direction,
+    flow::{Flow, KeyHead},
     policy::counter_index,
     reason::{Drop, Pass},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// Reads the counters of all attached interfaces, or of one. `reset` sets those that were read to zero.
 ///
@@ -30,7 +34,7 @@ pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<C
     let wanted: Option<EniId> =
         interface.map(|name| ops::interface::find(&state, ctx.netns.as_deref(), name)).transpose()?;
     let all = read(&state, host.as_ref())?;
-    let conntrack = sums(&state, host.as_ref(), &all)?;
+    let conntrack = sums(&all, &tally(&state, host.as_ref())?);
     let mut interfaces = Vec::new();
     for ((eni, attachment), counted) in state.attached().zip(all) {
         if wanted.is_none_or(|id| id == eni.id) {
@@ -49,16 +53,68 @@ pub fn counters(ctx: &Context, interface: Option<&str>, reset: bool) -> Result<C
 /// # Errors
 /// As for [`counters`].
 pub fn counters_at_a_glance(ctx: &Context, interface: Option<&str>) -> Result<Counters> {
+    Ok(overview(ctx, interface, || (), |(), _, _, _| {})?.counters)
+}
+
+/// One look at a host without its lock.
+pub struct Overview<T> {
+    /// As from [`counters_at_a_glance`].
+    pub counters: Counters,
+    /// The host's flow tables, whatever interface was named.
+    pub tally: Tally,
+    /// What was made of the flows.
+    pub flows: T,
+}
+
+/// Counters, flow tables and flows as they are right now, in one walk. `note` is called with each live flow of the interfaces
+/// that are meant: what it is filed under, its local and its remote address, and itself. What it makes of them begins as
+/// `flows()`, and begins anew where the store changed under the look.
+///
+/// # Errors
+/// As for [`counters`].
+pub fn overview<T>(
+    ctx: &Context,
+    interface: Option<&str>,
+    flows: impl Fn() -> T,
+    note: impl Fn(&mut T, &KeyHead, (IpAddr, IpAddr), &Flow),
+) -> Result<Overview<T>> {
     transact::glance(ctx, |Snapshot { state, .. }, host| {
         let wanted: Option<EniId> =
             interface.map(|name| ops::interface::find(state, ctx.netns.as_deref(), name)).transpose()?;
+        let is_wanted = |eni: &Interface| wanted.is_none_or(|id| id == eni.id);
+        let slots: BTreeSet<u16> =
+            state.attached().filter(|(eni, _)| is_wanted(eni)).map(|(_, how)| how.slot).collect();
+        // Before the walk, which may take a while.
         let all = read(state, host)?;
-        let conntrack = sums(state, host, &all)?;
-        let counted = state.attached().zip(all).filter(|((eni, _), _)| wanted.is_none_or(|id| id == eni.id));
+        let mut flows = flows();
+        let tally = host.map_or_else(
+            || Ok(Tally::default()),
+            |host| {
+                Tally::visiting(host, state, |head, ends, flow| {
+                    if slots.contains(&head.slot) {
+                        note(&mut flows, head, ends, flow);
+                    }
+                })
+            },
+        )?;
+        let conntrack = sums(&all, &tally);
+        let counted = state.attached().zip(all).filter(|((eni, _), _)| is_wanted(eni));
         let mut interfaces: Vec<_> = counted.map(|(_, counted)| counted).collect();
         interfaces.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Counters { interfaces, conntrack })
+        Ok(Overview { counters: Counters { interfaces, conntrack }, tally, flows })
     })
+}
+
+/// What came a second, to a tenth, between two looks. What was set to zero in between begins anew.
+#[must_use]
+pub fn rate(now: u64, before: u64, seconds: f64) -> f64 {
+    (came(now, before) as f64 / seconds * 10.0).round() / 10.0
+}
+
+/// What came between two looks.
+#[must_use]
+pub fn came(now: u64, before: u64) -> u64 {
+    if now < before { now } else { now - before }
 }
 
 /// What the flow tables hold, and what they could not.
@@ -68,8 +124,9 @@ pub fn counters_at_a_glance(ctx: &Context, interface: Option<&str>) -> Result<Co
 pub fn stats(ctx: &Context) -> Result<ConntrackStats> {
     let (Snapshot { state, .. }, host) = transact::locked(ctx)?;
     let (host, interfaces) = (host.as_ref(), read(&state, host.as_ref())?);
-    let conntrack = sums(&state, host, &interfaces)?;
-    let tables = host.map_or_else(|| Ok(Vec::new()), |host| flow_tables(host, &Tally::of(host, &state)?))?;
+    let tally = tally(&state, host)?;
+    let conntrack = sums(&interfaces, &tally);
+    let tables = host.map_or_else(|| Ok(Vec::new()), |host| flow_tables(host, &tally))?;
     Ok(ConntrackStats { conntrack, tables })
 }
 
@@ -78,9 +135,17 @@ pub(crate) fn read(state: &State, host: Option<&Host>) -> Result<Vec<InterfaceCo
     state.attached().map(|(eni, attachment)| one(host, eni, attachment.slot)).collect()
 }
 
+fn tally(state: &State, host: Option<&Host>) -> Result<Tally> {
+    host.map_or_else(|| Ok(Tally::default()), |host| Tally::of(host, state))
+}
+
 /// What the host as a whole tracks, and what its interfaces counted of that.
-fn sums(state: &State, host: Option<&Host>, interfaces: &[InterfaceCounters]) -> Result<ConntrackCounters> {
-    let mut conntrack = ConntrackCounters::default();
+fn sums(interfaces: &[InterfaceCounters], tally: &Tally) -> ConntrackCounters {
+    let mut conntrack = ConntrackCounters {
+        tracked: tally.live(),
+        allowance_available: tally.available(),
+        ..ConntrackCounters::default()
+    };
     for direction in interfaces.iter().flat_map(|counted| [&counted.ingress, &counted.egress]) {
         let of = |counts: &BTreeMap<&str, Count>, reason: &str| {
             counts.get(reason).map_or(0, |count| count.packets)
@@ -89,12 +154,7 @@ fn sums(state: &State, host: Option<&Host>, interfaces: &[InterfaceCounters]) ->
         conntrack.exempt_packets += of(&direction.allowed, Pass::Exempt.name());
         conntrack.allowance_exceeded += of(&direction.dropped, Drop::ConntrackFull.name());
     }
-    if let Some(host) = host {
-        let tally = Tally::of(host, state)?;
-        conntrack.tracked = tally.live();
-        conntrack.allowance_available = tally.available();
-    }
-    Ok(conntrack)
+    conntrack
 }
 
 fn one(host: Option<&Host>, eni: &Interface, slot: u16) -> Result<InterfaceCounters> {

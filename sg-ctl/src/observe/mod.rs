@@ -7,7 +7,7 @@ mod survivors;
 mod tally;
 
 pub use conntrack::{conntrack, flush};
-pub use counters::{counters, counters_at_a_glance, stats};
+pub use counters::{Overview, came, counters, counters_at_a_glance, overview, rate, stats};
 pub use status::status;
 pub use survivors::surviving_flows;
 pub use tally::{Filled, Tally};

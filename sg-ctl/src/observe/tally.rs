@@ -10,7 +10,7 @@ use sg_common::{
     sweep::Table,
     track::{Timeouts, is_live},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, net::IpAddr};
 
 /// Entries of one flow table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,19 @@ impl Tally {
     /// # Errors
     /// Where the kernel refuses.
     pub fn of(host: &Host, state: &State) -> Result<Self> {
+        Self::visiting(host, state, |_, _, _| {})
+    }
+
+    /// The same, and calls `visit` with each flow that lives: what it is filed under, its local and its remote address, and
+    /// itself.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn visiting(
+        host: &Host,
+        state: &State,
+        mut visit: impl FnMut(&KeyHead, (IpAddr, IpAddr), &Flow),
+    ) -> Result<Self> {
         let timeouts: HashMap<u16, Timeouts> = state
             .attached()
             .map(|(_, attachment)| (attachment.slot, attachment.timeouts.in_force().into()))
@@ -46,10 +59,22 @@ impl Tally {
         };
         let mut tally = Self::default();
         for (filled, map) in tally.tables[0].iter_mut().zip(&host.flows4) {
-            *filled = count(map, |key: &FlowKey4, flow| lives(&key.head, flow))?;
+            *filled = count(map, |key: &FlowKey4, flow| {
+                let is_live = lives(&key.head, flow);
+                if is_live {
+                    visit(&key.head, key.ends(), flow);
+                }
+                is_live
+            })?;
         }
         for (filled, map) in tally.tables[1].iter_mut().zip(&host.flows6) {
-            *filled = count(map, |key: &FlowKey6, flow| lives(&key.head, flow))?;
+            *filled = count(map, |key: &FlowKey6, flow| {
+                let is_live = lives(&key.head, flow);
+                if is_live {
+                    visit(&key.head, key.ends(), flow);
+                }
+                is_live
+            })?;
         }
         Ok(tally)
     }
@@ -69,7 +94,7 @@ impl Tally {
     }
 }
 
-fn count<K: Plain>(map: &BpfMap<K, Flow>, lives: impl Fn(&K, &Flow) -> bool) -> Result<Filled> {
+fn count<K: Plain>(map: &BpfMap<K, Flow>, mut lives: impl FnMut(&K, &Flow) -> bool) -> Result<Filled> {
     let mut filled = Filled { limit: u64::from(map.max_entries()), ..Filled::default() };
     map.for_each(|key, flow| {
         filled.entries += 1;

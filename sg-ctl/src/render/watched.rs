@@ -1,7 +1,7 @@
 //! `counters --watch`: totals, and beside them what came since the last look, a second.
 
 use super::{Output, table::Table};
-use crate::observe::{Count, Counters, DirectionCounters};
+use crate::observe::{Count, Counters, DirectionCounters, rate};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
@@ -38,12 +38,6 @@ impl Look<'_> {
         let interface = counters.interfaces.iter().find(|before| before.eni_id == eni)?;
         Some(([&interface.ingress, &interface.egress][direction], since.as_secs_f64()))
     }
-}
-
-/// A second, to a tenth. What was set to zero in between begins anew.
-fn rate(now: u64, before: u64, seconds: f64) -> f64 {
-    let came = if now < before { now } else { now - before };
-    (came as f64 / seconds * 10.0).round() / 10.0
 }
 
 fn table(out: &mut impl Write, look: &Look<'_>) -> io::Result<()> {
