@@ -24,4 +24,5 @@ pub mod render;
 pub mod sockets;
 pub mod store;
 pub mod time;
+pub mod top;
 pub mod transact;

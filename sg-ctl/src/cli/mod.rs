@@ -18,6 +18,7 @@ mod run;
 mod shell;
 mod stale;
 mod tag;
+mod top;
 mod vpc;
 mod watch;
 
@@ -130,6 +131,8 @@ enum Command {
     Monitor(monitor::Monitor),
     /// Show what each stage decides of the next packets from or to an address
     Trace(monitor::Trace),
+    /// Watch rates, who talks and what is dropped, on a live screen
+    Top(top::Top),
     /// Keep what is enforced in step with the addresses that interfaces have, sweep the flow tables, and serve metrics, until
     /// stopped
     Agent(datapath::Agent),

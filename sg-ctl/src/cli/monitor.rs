@@ -149,12 +149,17 @@ fn follow(
         or_enough(written)
     })?;
     or_enough(out.flush())?;
+    tell_end(&end);
+    Ok(())
+}
+
+/// Says why it ended, where nobody asked for that.
+pub fn tell_end(end: &End) {
     match end {
         End::Enough => {}
         End::Detached(name) => tell("note", &format!("{name} is not enforced any more")),
         End::NothingAttached => tell("note", "no interface is attached any more"),
     }
-    Ok(())
 }
 
 fn say_missed(out: &mut impl Write, output: Output, missed: Missed) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{
     Cli, Command, Global, datapath, document, explain, group, interface, monitor, peering, prefix_list,
-    quota, rule, stale, tag, tell, vpc, watch,
+    quota, rule, stale, tag, tell, top, vpc, watch,
 };
 use crate::{
     adopt, agent, attach,
@@ -78,6 +78,7 @@ pub fn run(cli: &Cli, out: &mut Vec<u8>) -> Result<()> {
         }
         Command::Monitor(typed) => monitor::run(&cli.global, typed)?,
         Command::Trace(typed) => monitor::run_trace(&cli.global, typed)?,
+        Command::Top(typed) => top::run(&cli.global, typed)?,
         Command::Completions(typed) => typed.write(out),
         Command::Man(typed) => typed.write(out, output)?,
         Command::Agent(typed) => {

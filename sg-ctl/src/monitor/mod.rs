@@ -118,7 +118,8 @@ async fn follow(
     Ok(End::Enough)
 }
 
-struct Monitor<'a> {
+/// One that listens.
+pub(crate) struct Monitor<'a> {
     ctx: &'a Context,
     request: &'a Request,
     /// The one interface that is listened to, with the index of its device.
@@ -132,7 +133,11 @@ struct Monitor<'a> {
 }
 
 impl<'a> Monitor<'a> {
-    fn begin(ctx: &'a Context, request: &'a Request) -> Result<Self> {
+    /// Takes a place. Waits for the host's lock.
+    ///
+    /// # Errors
+    /// As for [`run`].
+    pub(crate) fn begin(ctx: &'a Context, request: &'a Request) -> Result<Self> {
         let (snapshot, host) = transact::locked(ctx)?;
         let (only, listening) = listen(ctx, request, &snapshot.state, host.as_ref())?;
         let places = places(&snapshot.state);
@@ -141,7 +146,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// Tells what has come. False where it is enough.
-    fn look(&mut self, hear: &mut impl FnMut(Heard<'_>) -> Result<bool>) -> Result<bool> {
+    pub(crate) fn look(&mut self, hear: &mut impl FnMut(Heard<'_>) -> Result<bool>) -> Result<bool> {
         let mut came = Vec::new();
         self.listening.read(|event| {
             came.push(*event);
@@ -166,8 +171,9 @@ impl<'a> Monitor<'a> {
         Ok(hear(Heard::Pause)? && self.left != Some(0))
     }
 
-    /// Says that it still listens, if what it listens to is still there.
-    fn keep(&mut self, hear: &mut impl FnMut(Heard<'_>) -> Result<bool>) -> Result<Option<End>> {
+    /// Says that it still listens, if what it listens to is still there: to be called every second. Tells also what it was not
+    /// told.
+    pub(crate) fn keep(&mut self, hear: &mut impl FnMut(Heard<'_>) -> Result<bool>) -> Result<Option<End>> {
         if let Some((id, ifindex, name)) = &self.only
             && !links::is_attached_at(&self.ctx.bpffs, *id, *ifindex)
         {
