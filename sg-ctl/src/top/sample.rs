@@ -118,7 +118,8 @@ fn sample(counters: &Counters, before: Option<(&Counters, f64)>, flows: &FlowLoo
     }
     let rates_of = |is_allowed, reason: &str| {
         let meant = sample.rates.iter().filter(|rate| rate.is_allowed == is_allowed && rate.reason == reason);
-        meant.map(|rate| rate.packets).sum()
+        // The sum of no floats is -0, which is not what people call nothing.
+        meant.fold(0.0, |sum, rate| sum + rate.packets)
     };
     sample.new_flows = rates_of(true, Pass::New.name());
     sample.exceeded = rates_of(false, Drop::ConntrackFull.name());
@@ -187,6 +188,8 @@ mod tests {
         assert_eq!((second.sum(true), second.sum(false)), ((2.0, 200.0), (30.0, 3_000.0)));
         let refused = &second.rates[1];
         assert_eq!((refused.reason, refused.is_allowed, refused.total), ("no_rule", false, 160));
+        let none = sample(&counters(0, 0, &[]), Some((&then, 1.0)), &FlowLook::default());
+        assert!(none.new_flows.is_sign_positive() && none.exceeded.is_sign_positive());
         let reset = sample(&counters(3, 0, &["eth0"]), Some((&now, 1.0)), &FlowLook::default());
         assert_eq!(reset.new_flows, 3.0, "set to zero in between");
     }
