@@ -16,7 +16,7 @@ use crate::{
     store::Snapshot,
     time::now,
 };
-use sg_common::policy::{STATE_REVISION, STATE_STORE};
+use sg_common::policy::{STATE_REVISION, STATE_STORE, STATE_SWEPT, STATE_WORD, generation_of};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -254,13 +254,14 @@ pub(crate) fn locked(ctx: &Context) -> Result<(Snapshot, Option<Host>)> {
     Ok((snapshot, host))
 }
 
-/// Whether what is live was compiled from this revision of the store. True where nothing is live, or where that is not
-/// this user's to know. (A change by another command that is under way looks like one that was cut off: who takes the
-/// write lock then finds out.)
+/// Whether what is live was compiled from this revision of the store, and the flow tables were swept for it. True where
+/// nothing is live, or where that is not this user's to know. (A change by another command that is under way looks like one
+/// that was cut off: who takes the write lock then finds out.)
 fn is_in_step(ctx: &Context, snapshot: &Snapshot) -> bool {
-    let state = BpfMap::<u32, u64>::open(&ctx.bpffs.join("maps").join("STATE"));
-    let live = state.and_then(|state| Ok(state.get(&STATE_REVISION)?));
-    live.ok().flatten().is_none_or(|revision| revision == snapshot.revision)
+    let Ok(state) = BpfMap::<u32, u64>::open(&ctx.bpffs.join("maps").join("STATE")) else { return true };
+    let cell = |cell: u32| state.get(&cell).ok().flatten();
+    let is_swept = || cell(STATE_SWEPT) == cell(STATE_WORD).map(generation_of);
+    cell(STATE_REVISION).is_none_or(|revision| revision == snapshot.revision && is_swept())
 }
 
 /// The state as the next command would see it, the default VPC included.

@@ -10,10 +10,14 @@ use sg_ctl::{
     store,
 };
 use sg_tests::{
-    ctl::{Lab, refusal},
+    agent::Agent,
+    ctl::{Lab, PATIENCE, refusal},
     net::{IFACE, V4},
 };
-use std::fs;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 const OPEN: &str = "ingress --protocol tcp --port 22 --cidr 203.0.113.0/24";
 
@@ -32,6 +36,36 @@ fn commit_only(lab: &Lab, change: impl FnOnce(&mut State)) {
     let mut state = transaction.snapshot().state.clone();
     change(&mut state);
     transaction.commit(&state).expect("a commit");
+}
+
+/// Opens to the world what [`OPEN`] opens to some, and leaves the flow tables as they are: a command killed between its flip
+/// and its sweep.
+fn open_without_sweep(lab: &Lab) {
+    let store = store_of(lab);
+    let transaction = store.begin().expect("a transaction");
+    let host = host_of(lab);
+    let before = transaction.snapshot().state.clone();
+    let mut state = before.clone();
+    open_to_the_world(&mut state);
+    let change = Change::between(compile(&before), compile(&state));
+    let prepared = host.build_whole(&change).expect("a build");
+    let revision = transaction.commit(&state).expect("a commit");
+    let _ = host.go_live(prepared, revision).expect("a flip");
+}
+
+fn open_to_the_world(state: &mut State) {
+    let rule =
+        state.rules.values().find(|rule| matches!(rule.peer, Peer::Ipv4(net) if net.prefix_len() == 24));
+    let mut open = rule.expect("the rule").clone();
+    open.id = sg_ctl::model::RuleId::random();
+    open.peer = Peer::Ipv4("0.0.0.0/0".parse().expect("a prefix"));
+    state.rules.insert(open.id, open);
+}
+
+/// Whether the host owes a sweep; looked at without any command, which would make up for it.
+fn owes_sweep(lab: &Lab) -> bool {
+    let host = Host::glance(lab.ctl.bpffs()).expect("the host").expect("something is attached");
+    host.owes_sweep().expect("its state")
 }
 
 /// A command that has nothing to do with what is enforced.
@@ -91,18 +125,39 @@ fn p3a_a_sweep_that_was_cut_off_is_made_up_for() {
     let mut held = lab.connect(V4.admin, V4.host, 22);
     held.goes_on();
     // Opened to the world by a command that died before its flip: the next one flips, and must sweep as well.
-    commit_only(&lab, |state| {
-        let rule =
-            state.rules.values().find(|rule| matches!(rule.peer, Peer::Ipv4(net) if net.prefix_len() == 24));
-        let mut open = rule.expect("the rule").clone();
-        open.id = sg_ctl::model::RuleId::random();
-        open.peer = Peer::Ipv4("0.0.0.0/0".parse().expect("a prefix"));
-        state.rules.insert(open.id, open);
-    });
+    commit_only(&lab, open_to_the_world);
     unrelated(&lab);
     lab.remove("ingress --protocol tcp --port 22 --cidr 0.0.0.0/0");
     lab.remove(OPEN);
     held.is_cut_forward();
+}
+
+#[test]
+fn p3a_killed_between_flip_and_sweep_a_command_that_only_looks_makes_up_for_it() {
+    let lab = Lab::attached(&[OPEN]);
+    let mut held = lab.connect(V4.admin, V4.host, 22);
+    open_without_sweep(&lab);
+    assert!(owes_sweep(&lab), "what a kill leaves");
+    lab.ctl.json("group list");
+    assert!(!owes_sweep(&lab));
+    held.goes_on();
+}
+
+#[test]
+fn p3a_killed_between_flip_and_sweep_the_agent_makes_up_for_it() {
+    let lab = Lab::attached(&[OPEN]);
+    let agent = Agent::start(&lab.ctl);
+    let mut held = lab.connect(V4.admin, V4.host, 22);
+    // It looks once more when it has begun to follow a namespace.
+    thread::sleep(Duration::from_secs(1));
+    open_without_sweep(&lab);
+    let began = Instant::now();
+    while owes_sweep(&lab) {
+        assert!(began.elapsed() < PATIENCE, "the agent leaves it to the next command");
+        thread::sleep(Duration::from_millis(20));
+    }
+    held.goes_on();
+    agent.stop();
 }
 
 #[test]
