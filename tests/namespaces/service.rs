@@ -1,12 +1,20 @@
 //! The agent as a service: one a host, what it tells systemd, and the unit that it is shipped with.
 
+use sg_ctl::store;
 use sg_tests::{
     agent::Agent,
     ctl::{Lab, binary, finish},
     net::{IFACE, V4},
 };
 use std::{
-    fs, net::IpAddr, os::unix::net::UnixDatagram, path::Path, process::Command, thread, time::Duration,
+    fmt::Write as _,
+    fs,
+    net::IpAddr,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
 };
 
 const UNIT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sg-ctl/systemd/sg-agent.service");
@@ -106,7 +114,71 @@ fn the_capabilities_of_the_unit_are_enough() {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).expect("a set");
     let effective = u64::from_str_radix(effective, 16).expect("a number");
     assert_eq!(effective.count_ones() as usize, set.len(), "setpriv did not do it: {effective:x}");
-    // It reads and changes the store, enters namespaces, writes maps.
+    follows(&lab, bounding);
+    agent.stop();
+}
+
+/// Mounts for whoever is in a mount namespace of its own what systemd mounts for the unit's options, as shell commands. A
+/// path that one option makes writable and another one read-only is read-only, as systemd has it.
+fn mounts(unit: &str, state_dir: &Path) -> String {
+    let is_set = |option: &str| unit.lines().any(|line| line == option);
+    let paths = |option: &str| -> Vec<String> {
+        let values = unit.lines().filter_map(|line| line.strip_prefix(option)?.strip_prefix('='));
+        values.flat_map(str::split_whitespace).map(ToOwned::to_owned).collect()
+    };
+    let mut read_only = paths("ReadOnlyPaths");
+    for (option, more) in [
+        ("ProtectSystem=strict", &["/"][..]),
+        ("ProtectControlGroups=yes", &["/sys/fs/cgroup"]),
+        ("ProtectKernelTunables=yes", &["/proc/sys", "/sys", "/sys/fs/bpf"]),
+    ] {
+        read_only.extend(more.iter().filter(|_| is_set(option)).map(ToString::to_string));
+    }
+    let mut script = String::from("set -e\n");
+    for path in paths("ReadWritePaths").iter().chain([&state_dir.display().to_string()]) {
+        writeln!(script, "mount --bind {path} {path}").expect("a string");
+    }
+    for path in read_only {
+        let (may_be_missing, path) = path.strip_prefix('-').map_or((false, &*path), |path| (true, path));
+        let unless = if may_be_missing { format!("[ ! -e {path} ] || ") } else { String::new() };
+        let bind = if path == "/" { String::new() } else { format!("mount --bind {path} {path} && ") };
+        writeln!(script, "{unless}{{ {bind}mount -o remount,bind,ro {path}; }}").expect("a string");
+    }
+    script
+}
+
+#[test]
+fn what_the_unit_leaves_writable_is_enough() {
+    let unit = fs::read_to_string(UNIT).expect("the unit");
+    let lab = Lab::attached(&["ingress --protocol tcp --port 80 --source-group web"]);
+    let script = mounts(&unit, lab.ctl.state_dir()) + "exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "slave", "sh", "-c", &script, "sh"]).arg(binary());
+    let agent = Agent::start_by(&lab.ctl, command, "");
+    let seen = fs::read_to_string(format!("/proc/{}/mountinfo", agent.pid())).expect("its mounts");
+    let is_read_only = |path: &str| {
+        let mut mounts = seen.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        mounts.rfind(|mount| mount[4] == path).expect("it is mounted")[5].starts_with("ro")
+    };
+    assert!(["/", "/proc/sys", "/sys/fs/cgroup"].into_iter().all(is_read_only), "{seen}");
+    follows(&lab, "what it may write");
+    // What a detach that was killed leaves: pins, which the agent removes.
+    let store = store::open(None, lab.ctl.state_dir()).expect("the store");
+    let transaction = store.begin().expect("a transaction");
+    let mut state = transaction.snapshot().state.clone();
+    state.interfaces.clear();
+    transaction.commit(&state).expect("a commit");
+    let began = Instant::now();
+    while lab.ctl.bpffs().exists() {
+        assert!(began.elapsed() < PATIENCE, "the agent leaves {:?}", lab.ctl.pins());
+        thread::sleep(Duration::from_millis(50));
+    }
+    agent.stop();
+}
+
+/// Waits until an address that is new on the device is one of the interface's: the agent reads and changes the store,
+/// enters namespaces, writes maps.
+fn follows(lab: &Lab, with: &str) {
     let new: IpAddr = "203.0.113.77".parse().expect("IPv4");
     lab.host.ip(&format!("addr add {new}/24 dev {IFACE}"));
     let has_it = || {
@@ -116,9 +188,9 @@ fn the_capabilities_of_the_unit_are_enough() {
     };
     for _ in 0..100 {
         if has_it() {
-            return agent.stop();
+            return;
         }
         thread::sleep(Duration::from_millis(50));
     }
-    panic!("the agent does not follow with {bounding}");
+    panic!("the agent does not follow with {with}");
 }
