@@ -187,6 +187,87 @@ fn a_listener_that_is_killed_leaves_nothing_that_lasts() {
     drop(others);
 }
 
+/// Longer than a lease.
+const LAPSE: Duration = Duration::from_secs(LEASE_SECONDS as u64 + 1);
+
+#[test]
+fn one_that_was_stopped_says_that_it_heard_nothing_and_for_how_long() {
+    let lab = lab();
+    let mut json = Monitor::start(&lab.ctl, "-o json monitor --dropped");
+    let mut text = Monitor::start(&lab.ctl, "monitor --dropped --count 2");
+    let refused_at = |port| lab.refuses(V4.admin, V4.host, port);
+    refused_at(21);
+    assert_eq!(json.json()["local_port"], 21);
+    assert!(text.line().contains(":21  "));
+    for stopped in [&json, &text] {
+        stopped.signal("STOP");
+    }
+    thread::sleep(LAPSE);
+    // The programs have let go of both, and count this for nobody.
+    refused_at(22);
+    for stopped in [&json, &text] {
+        stopped.signal("CONT");
+    }
+    let gap = json.json();
+    assert_eq!(keys(&gap), ["event", "lost", "suppressed", "time", "unheard_seconds"]);
+    assert_eq!([&gap["event"], &gap["lost"], &gap["suppressed"]], [&json!("lost"), &json!(0), &json!(0)]);
+    // It says every second that it listens: the last time was a second before it was stopped, or less.
+    let seconds = gap["unheard_seconds"].as_f64().expect("a number");
+    assert!((0.5..30.0).contains(&seconds), "{gap}");
+    let began = Instant::now();
+    while text.try_line().is_none() {
+        assert!(began.elapsed() < LAPSE, "it does not go on");
+        refused_at(23);
+    }
+    assert_eq!(json.json()["local_port"], 23);
+    let ended = text.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.starts_with("warning: heard nothing of "), "{}", ended.stderr);
+}
+
+#[test]
+fn one_whose_place_is_taken_while_it_is_stopped_takes_another_and_says_what_it_did_not_hear() {
+    let lab = lab();
+    let mut stopped = Monitor::start(&lab.ctl, "-o json monitor --dropped --port 22");
+    stopped.signal("STOP");
+    thread::sleep(LAPSE);
+    let mut next = Monitor::spawn(&lab.ctl, "-o json monitor --dropped --port 23");
+    let began = Instant::now();
+    while next.try_line().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(10), "it does not get the place");
+        lab.refuses(V4.admin, V4.host, 23);
+    }
+    assert_eq!(listeners(&lab.ctl), 1, "the same place");
+    stopped.signal("CONT");
+    let gap = stopped.json();
+    assert!(gap["event"] == "lost" && gap["unheard_seconds"].as_f64() > Some(0.5), "{gap}");
+    while next.try_line().is_some() {}
+    lab.refuses(V4.admin, V4.host, 22);
+    assert_eq!(stopped.json()["local_port"], 22);
+    lab.refuses(V4.admin, V4.host, 23);
+    assert_eq!(next.json()["local_port"], 23);
+}
+
+#[test]
+fn an_interface_that_gets_the_slot_of_another_has_its_own_name_from_the_first_packet_on() {
+    let lab = lab();
+    let clients = lab.ctl.in_netns(lab.client.name());
+    // Something stays attached all the time, or all listening ends.
+    lab.client.ip("link add aside type veth peer name aside-far");
+    clients.json("attach aside --adopt none");
+    let mut monitor = Monitor::start(&lab.ctl, "-o json monitor --dropped");
+    lab.refuses(V4.admin, V4.host, 22);
+    assert_eq!(monitor.json()["interface"], IFACE);
+    // It does not look at the store meanwhile.
+    monitor.signal("STOP");
+    lab.ctl.json(&format!("detach {IFACE}"));
+    clients.json(&format!("attach {PEER} --adopt none"));
+    refuses(&lab.host, V4.host, &lab.client, (V4.admin, 22).into());
+    monitor.signal("CONT");
+    let heard = monitor.json();
+    assert_eq!([&heard["interface"], &heard["local_port"]], [&json!(PEER), &json!(22)], "{heard}");
+}
+
 #[test]
 fn it_ends_with_its_interface_and_says_so() {
     let lab = lab();

@@ -174,6 +174,18 @@ fn say_missed(out: &mut impl Write, output: Output, missed: Missed) -> io::Resul
 }
 
 fn words(missed: Missed) -> String {
+    let unheard = (!missed.unheard.is_zero()).then(|| {
+        format!(
+            "heard nothing of {:.1} seconds: this command was stopped, or waited for whoever reads it, and did not say that \
+             it listens",
+            missed.unheard.as_secs_f64()
+        )
+    });
+    let counted = (missed.events() > 0).then(|| counted(missed));
+    Vec::from_iter(unheard.into_iter().chain(counted)).join("; ")
+}
+
+fn counted(missed: Missed) -> String {
     let mut words = format!("lost {} events", missed.events());
     if missed.suppressed > 0 {
         words += &format!(": {} came faster than the kernel tells one command", missed.suppressed);
@@ -200,17 +212,23 @@ fn or_enough(written: io::Result<()>) -> Result<bool> {
 mod tests {
     use super::*;
     use crate::ops::testing::refused;
+    use std::time::Duration;
 
     #[test]
     fn what_was_missed_is_said_with_its_reason() {
         assert_eq!(
-            words(Missed { suppressed: 7, lost: 0 }),
+            words(Missed { suppressed: 7, ..Missed::default() }),
             "lost 7 events: 7 came faster than the kernel tells one command"
         );
         assert_eq!(
-            words(Missed { suppressed: 7, lost: 2 }),
+            words(Missed { suppressed: 7, lost: 2, ..Missed::default() }),
             "lost 9 events: 7 came faster than the kernel tells one command, 2 found no room because they were not read \
              in time"
+        );
+        assert_eq!(
+            words(Missed { lost: 2, unheard: Duration::from_millis(2_340), ..Missed::default() }),
+            "heard nothing of 2.3 seconds: this command was stopped, or waited for whoever reads it, and did not say that \
+             it listens; lost 2 events: 2 found no room because they were not read in time"
         );
     }
 

@@ -1,12 +1,14 @@
 //! Listening to what the datapath tells of single packets: [`sg_common::event`].
 //!
 //! Who listens takes a place with the host's lock held, and holds it without: it says every second that it is still there.
+//! Who could not say so in time (it was stopped, or what reads it was slow) takes the lock again, and finds out whether the
+//! place is still its own; what came meanwhile it was not told, and nobody counted.
 //! Nothing has to be undone behind one that was killed. Its place is free when it has not been heard of for
 //! [`LEASE_SECONDS`], and who takes the next place lets go of its ring buffer.
 
 use super::{
     clock,
-    host::Host,
+    host::{self, Host},
     map::BpfMap,
     sweep::processors,
     sys::{self, MAP_TYPE_RINGBUF},
@@ -24,7 +26,7 @@ use sg_common::{
 };
 use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use zerocopy::FromBytes;
@@ -83,10 +85,12 @@ pub struct Missed {
     pub suppressed: u64,
     /// More than it read in time.
     pub lost: u64,
+    /// For how long it had not said that it listens, and was told nothing. Nobody counted what came then.
+    pub unheard: Duration,
 }
 
 impl Missed {
-    /// Both.
+    /// All that were counted.
     #[must_use]
     pub fn events(self) -> u64 {
         self.suppressed + self.lost
@@ -100,6 +104,10 @@ pub struct Listening {
     hz: u64,
     /// What its budgets had counted before, and what it was told of since.
     known: Missed,
+    /// From which jiffy on nobody told it anything, unless it says before that it still listens.
+    told_until: u64,
+    /// Jiffies before that in which nobody told it anything, and which it did not ask for yet.
+    unheard: u64,
     /// Nanoseconds between the epoch and the zero of the kernel's monotonic clock.
     epoch: u64,
     ring: RingBuf<MapData>,
@@ -108,6 +116,7 @@ pub struct Listening {
 
 /// What it works on beside other commands, which hold the host's lock.
 struct Maps {
+    dir: PathBuf,
     listening: BpfMap<u32, u64>,
     listeners: BpfMap<u32, Listener>,
     budgets: BpfMap<u32, Budget>,
@@ -120,6 +129,7 @@ impl Maps {
     fn open(dir: &Path) -> Result<Self> {
         let at = |name: &str| dir.join("maps").join(name);
         Ok(Self {
+            dir: dir.to_path_buf(),
             listening: BpfMap::open(&at("LISTENING"))?,
             listeners: BpfMap::open(&at("LISTENERS"))?,
             budgets: BpfMap::open(&at("BUDGETS"))?,
@@ -155,7 +165,7 @@ impl Maps {
     fn missed(&self, place: u32) -> Result<Missed> {
         let budgets = self.budgets.get_per_cpu(place, processors()?)?;
         let (suppressed, lost) = (budgets.iter().map(|it| it.suppressed), budgets.iter().map(|it| it.lost));
-        Ok(Missed { suppressed: suppressed.sum(), lost: lost.sum() })
+        Ok(Missed { suppressed: suppressed.sum(), lost: lost.sum(), unheard: Duration::ZERO })
     }
 }
 
@@ -179,30 +189,67 @@ impl Listening {
         let ring = RingBuf::try_from(Map::RingBuf(MapData::from_fd(fd)?))?;
         let listener = filter.listener(rand::random(), hz);
         let known = maps.missed(place)?;
-        let mut listening = Self { place, listener, hz, known, epoch: 0, ring, maps };
+        let mut listening =
+            Self { place, listener, hz, known, told_until: u64::MAX, unheard: 0, epoch: 0, ring, maps };
         listening.say_so()?;
         Ok(listening)
     }
 
     /// Says that it still listens: to be called every second. False where the place is somebody else's, because this process
-    /// was stopped for longer than it may be silent; then it has to begin anew.
+    /// was stopped for longer than it may be silent; then it has to begin anew, and [`Self::follow_on`] from this one.
     ///
     /// # Errors
     /// Where the kernel cannot be asked.
     pub fn renew(&mut self) -> Result<bool> {
-        let there = self.maps.listeners.get(&self.place)?.unwrap_or_default();
-        if there.token != self.listener.token {
+        if !self.is_its_own()? {
+            return Ok(false);
+        }
+        // Nobody takes the place of one whose lease lasts. A lapsed one is anybody's who has the host's lock.
+        let now = self.now()?.0;
+        let lapsed = !self.listener.is_live(now, self.hz);
+        let _lock = lapsed.then(|| host::lock(&self.maps.dir)).transpose()?;
+        if lapsed && !self.is_its_own()? {
             return Ok(false);
         }
         self.say_so()?;
         Ok(true)
     }
 
+    fn is_its_own(&self) -> Result<bool> {
+        let there = self.maps.listeners.get(&self.place)?.unwrap_or_default();
+        Ok(there.token == self.listener.token)
+    }
+
+    /// Goes on where another, whose place is somebody else's, was told nothing any more.
+    ///
+    /// # Errors
+    /// Where the kernel cannot be asked.
+    pub fn follow_on(&mut self, before: &mut Self) -> Result<()> {
+        let now = self.now()?.0;
+        before.note_silence(now);
+        self.unheard += std::mem::take(&mut before.unheard);
+        Ok(())
+    }
+
+    /// Jiffies, and the monotonic clock.
+    fn now(&self) -> Result<(u64, u64)> {
+        clock::both(&self.maps.clock, &self.maps.cells)
+    }
+
+    fn note_silence(&mut self, now: u64) {
+        if now >= self.told_until {
+            self.unheard += now - self.told_until + 1;
+            self.told_until = now + 1;
+        }
+    }
+
     fn say_so(&mut self) -> Result<()> {
-        let (now, monotonic) = clock::both(&self.maps.clock, &self.maps.cells)?;
+        let (now, monotonic) = self.now()?;
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.epoch = (since_epoch.as_nanos() as u64).saturating_sub(monotonic);
+        self.note_silence(now);
         self.listener.until = now + u64::from(LEASE_SECONDS) * self.hz;
+        self.told_until = self.listener.until;
         self.maps.listeners.set(&self.place, &self.listener)?;
         self.keep_awake()
     }
@@ -237,9 +284,12 @@ impl Listening {
     /// # Errors
     /// Where the kernel cannot be asked.
     pub fn missed(&mut self) -> Result<Missed> {
+        self.note_silence(self.now()?.0);
+        let jiffies = std::mem::take(&mut self.unheard);
         let now = self.maps.missed(self.place)?;
         let before = std::mem::replace(&mut self.known, now);
         Ok(Missed {
+            unheard: Duration::from_millis((1_000 * jiffies).div_ceil(self.hz)),
             suppressed: now.suppressed.wrapping_sub(before.suppressed),
             lost: now.lost.wrapping_sub(before.lost),
         })
@@ -254,8 +304,7 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let there = self.maps.listeners.get(&self.place);
-        if there.is_ok_and(|there| there.is_some_and(|there| there.token == self.listener.token))
+        if self.is_its_own().unwrap_or(false)
             && let Err(error) = self.maps.give_back(self.place)
         {
             log::warn!("the place of a listener falls free by itself: {error:#}");

@@ -61,7 +61,7 @@ pub struct Host {
 }
 
 /// Takes the lock of a host, whose directory exists.
-fn lock(dir: &Path) -> Result<File> {
+pub(super) fn lock(dir: &Path) -> Result<File> {
     let file = File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?;
     file.lock().with_context(|| format!("cannot lock {}", dir.display()))?;
     Ok(file)

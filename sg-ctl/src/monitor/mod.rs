@@ -155,12 +155,13 @@ impl<'a> Monitor<'a> {
         if came.is_empty() {
             return Ok(true);
         }
-        if came.iter().any(|event| !self.places.contains_key(&event.slot)) {
-            self.learn()?;
-        }
+        // The slot of an interface that was detached may be another's by now.
+        let before = self.learn()?;
         for event in &came {
-            // An interface that was detached since is nobody's business any more.
-            let Some(place) = self.places.get(&event.slot) else { continue };
+            // One that was detached while this came is known by what it was; one that is only being attached, not at all.
+            let Some(place) = self.places.get(&event.slot).or_else(|| before.get(&event.slot)) else {
+                continue;
+            };
             if !hear(Heard::Packet(event, self.listening.time_of(event), place))? {
                 return Ok(false);
             }
@@ -184,12 +185,11 @@ impl<'a> Monitor<'a> {
         }
         if !self.listening.renew()? {
             let (snapshot, host) = transact::locked(self.ctx)?;
-            (self.only, self.listening) = listen(self.ctx, self.request, &snapshot.state, host.as_ref())?;
-            log::warn!("this process was stopped for too long: packets of that time are not among these");
+            let (only, mut listening) = listen(self.ctx, self.request, &snapshot.state, host.as_ref())?;
+            listening.follow_on(&mut self.listening)?;
+            (self.only, self.listening) = (only, listening);
         }
-        if self.ctx.store.revision()? != self.revision {
-            self.learn()?;
-        }
+        self.learn()?;
         Ok((!self.say_missed(hear)?).then_some(End::Enough))
     }
 
@@ -198,11 +198,14 @@ impl<'a> Monitor<'a> {
         Ok(missed == Missed::default() || hear(Heard::Missed(missed))?)
     }
 
-    /// Reads of the store which interfaces there are.
-    fn learn(&mut self) -> Result<()> {
+    /// Reads of the store which interfaces there are, where it has changed. Returns those that there were.
+    fn learn(&mut self) -> Result<HashMap<u16, Where>> {
+        if self.ctx.store.revision()? == self.revision {
+            return Ok(HashMap::new());
+        }
         let snapshot = self.ctx.store.read()?;
-        (self.places, self.revision) = (places(&snapshot.state), snapshot.revision);
-        Ok(())
+        self.revision = snapshot.revision;
+        Ok(std::mem::replace(&mut self.places, places(&snapshot.state)))
     }
 }
 

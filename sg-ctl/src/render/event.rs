@@ -71,6 +71,7 @@ pub fn missed(out: &mut impl Write, missed: Missed, since_epoch: Duration) -> io
         "event": "lost",
         "suppressed": missed.suppressed,
         "lost": missed.lost,
+        "unheard_seconds": missed.unheard.as_secs_f64(),
     });
     writeln!(out, "{line}")
 }
