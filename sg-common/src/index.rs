@@ -33,7 +33,7 @@ pub const ROOT: u32 = 0;
 pub const USED: u32 = 1;
 /// Place of the place of the record that was written last, 0 before the first. Only userspace reads it.
 pub const LATEST: u32 = 2;
-/// Place of the number of the address family, 4 or 6. Only userspace reads it.
+/// Place of the number of address bits of the family, 32 or 128. Only userspace reads it.
 pub const FAMILY: u32 = 3;
 /// Words before the first that can be taken.
 pub const HEADER_WORDS: u32 = 8;

@@ -20,7 +20,7 @@ use sg_ctl::{
     kernel::{
         BpfMap, Plain,
         index::{Coverage, Index},
-        is_long, sys,
+        sys,
     },
     store::{self, Snapshot},
 };
@@ -57,7 +57,7 @@ pub struct Judgement {
 }
 
 impl Judgement {
-    fn of(compiled: &InterfacePolicy, image: &Image) -> Self {
+    fn of(compiled: &InterfacePolicy, image: &Image, indexes: &Indexes) -> Self {
         let options = &compiled.options;
         let switches = [
             (!options.no_source_dest_check, policy::CHECK_SOURCE),
@@ -85,9 +85,13 @@ impl Judgement {
                 let mut lists: Vec<_> = lists
                     .map(|(id, may)| {
                         let list = &image.lists[id];
-                        let in_index = |net: &Net| is_long(list) && net.length < list.family.bits();
-                        let (indexed, nets): (Vec<Net>, Vec<Net>) = list.nets().partition(in_index);
-                        (nets, Coverage::of(&indexed).boundaries().to_vec(), may.clone())
+                        let is_prefix = |net: &Net| net.length < list.family.bits();
+                        let (prefixes, singles): (Vec<Net>, Vec<Net>) = list.nets().partition(is_prefix);
+                        let indexed = Coverage::of(&prefixes).boundaries().to_vec();
+                        match indexes.contains(&indexed) {
+                            true => (singles, indexed, may.clone()),
+                            false => (list.nets().collect(), Vec::new(), may.clone()),
+                        }
                     })
                     .collect();
                 lists.sort();
@@ -111,10 +115,13 @@ impl Judgement {
 /// All interfaces of a host, by slot.
 pub type Judgements = BTreeMap<u16, Judgement>;
 
-/// What a compiled image would have the kernel judge by.
+/// What each index covers. Which lists have one is theirs to say who fill the kernel: it depends on what was before.
+pub type Indexes = BTreeSet<Vec<u128>>;
+
+/// What a compiled image would have the kernel judge by, lists with these indexes by them.
 #[must_use]
-pub fn judgements(image: &Image) -> Judgements {
-    image.policies.iter().map(|(slot, compiled)| (*slot, Judgement::of(compiled, image))).collect()
+pub fn judgements(image: &Image, indexes: &Indexes) -> Judgements {
+    image.policies.iter().map(|(slot, compiled)| (*slot, Judgement::of(compiled, image, indexes))).collect()
 }
 
 /// The policy maps as they were at one moment, and what of them the live generation reaches.
@@ -356,6 +363,12 @@ impl Contents {
 }
 
 impl Enforced {
+    /// What the indexes of prefix lists cover.
+    #[must_use]
+    pub fn indexes(&self) -> Indexes {
+        self.contents.indexes.values().map(|coverage| coverage.boundaries().to_vec()).collect()
+    }
+
     /// Reads the maps pinned below a host's `--bpffs`; `None` where there is no finished host.
     #[must_use]
     pub fn read(dir: &Path) -> Option<Self> {
@@ -504,7 +517,7 @@ pub fn agree(ctl: &Ctl, look: Look) -> Snapshot {
         return snapshot;
     };
     assert!(!enis.is_empty(), "nothing is attached, and the host is still there");
-    expect_same(&enforced.judgements, &judgements(&compile(&snapshot.state)));
+    expect_same(&enforced.judgements, &judgements(&compile(&snapshot.state), &enforced.indexes()));
     let revision = enforced.cells[policy::STATE_REVISION as usize];
     assert_eq!(revision, snapshot.revision, "the kernel's revision, and the store's");
     assert_eq!(ctl.pins(), pins(ctl.bpffs(), &enis), "what is pinned, and what should be");
@@ -538,6 +551,7 @@ fn pins(dir: &Path, enis: &[String]) -> Vec<PathBuf> {
         "LEDGER_VIEWS",
         "LEDGER_MEMBERS",
         "IDENTITIES",
+        "RULE_HITS",
     ];
     let maps = POLICY_MAPS.iter().chain(FLOW_MAPS).chain(&ledgers).map(|name| format!("maps/{name}"));
     let links =

@@ -123,3 +123,50 @@ fn m56_an_index_without_room_for_a_change_is_built_anew() {
         lab.refuses(family.admin, family.host, 22);
     }
 }
+
+/// Addresses that no client has, one by one.
+fn singles(family: Family, range: std::ops::Range<u32>) -> String {
+    let line = |n: u32| match is_v4(family) {
+        true => format!("9.0.{}.{}/32\n", n >> 8, n & 255),
+        false => format!("2401::{n:x}/128\n"),
+    };
+    range.map(line).collect()
+}
+
+#[test]
+fn m56_a_list_with_an_index_may_shrink_and_hold_single_addresses_whatever_is_changed_beside_it() {
+    for family in FAMILIES {
+        let lab = lab(family);
+        import(&lab, &format!("{}{}", others(family, SHORT..SHORT + 2), singles(family, 0..300)));
+        let look = || {
+            agree(&lab.ctl, Look::Agreement);
+            lab.refuses(family.admin, family.host, 22);
+        };
+        look();
+        let (near, alone) = match is_v4(family) {
+            true => ("203.0.113.0/31", "203.0.113.1/32"),
+            false => ("2001:db8::/127", "2001:db8::1/128"),
+        };
+        // The first below the length at which a list gets an index; the others come back while it is.
+        let gone = others(family, 0..40);
+        let gone: Vec<&str> = gone.lines().collect();
+        lab.ctl.json(&format!("prefix-list remove feed {}", gone.join(" ")));
+        look();
+        assert_eq!(indexes(&lab), 1, "a list that had an index keeps it");
+        for net in [near, alone] {
+            lab.ctl.json(&format!("prefix-list add feed {net}"));
+            agree(&lab.ctl, Look::Agreement);
+            lab.connect(family.admin, family.host, 22).goes_on();
+            lab.ctl.json(&format!("prefix-list remove feed {net}"));
+            look();
+        }
+        lab.ctl.json(&format!("prefix-list add feed {}", gone.join(" ")));
+        look();
+        // Emptied: the first version was.
+        lab.ctl.json("prefix-list restore feed --version 1");
+        look();
+        lab.ctl.json(&format!("prefix-list add feed {near}"));
+        agree(&lab.ctl, Look::Agreement);
+        lab.connect(family.admin, family.host, 22).goes_on();
+    }
+}

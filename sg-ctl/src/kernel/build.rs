@@ -213,11 +213,7 @@ impl Build {
         if let Some(&table) = self.lists.get(&id) {
             return Ok(table);
         }
-        let place = match self.ledgers.list(id) {
-            Some((_, place)) => place.map(|_| self.ledgers.indexes.intern(list_hash(id))).transpose()?,
-            None => self.new_index(id, list)?,
-        };
-        let place = place.map_or(0, |(place, _)| place);
+        let place = self.place(id, list)?.unwrap_or(0);
         let hash = if place == 0 { list_hash(id) } else { long_list_hash(id) };
         let (number, is_new) = self.ledgers.tables.intern(hash)?;
         let bits = list.family.bits();
@@ -241,17 +237,31 @@ impl Build {
         Ok(table)
     }
 
-    /// Makes an index of a list that has none and is long enough, and gives it a place. A list that gets none stays in the
-    /// kernel's trie: where there is no place left, or its prefixes lie too close together.
-    fn new_index(&mut self, id: PrefixListId, list: &List) -> Result<Option<(u32, bool)>> {
-        if !long_lists::is_long(list) || !self.ledgers.indexes.has_room() {
+    /// The place of a list's index, which is made where the list is new and long enough for one.
+    fn place(&mut self, id: PrefixListId, list: &List) -> Result<Option<u32>> {
+        if self.ledgers.indexes.number(list_hash(id)).is_some() {
+            return Ok(Some(self.ledgers.indexes.intern(list_hash(id))?.0));
+        }
+        // Its prefixes are in the trie, and `Host::stage_indexes` has left them there.
+        if self.ledgers.tables.number(list_hash(id)).is_some() {
+            return Ok(None);
+        }
+        self.give_index(id, list)
+    }
+
+    /// Makes a new index of a list and gives it a place. A list that gets none stays in the kernel's trie: it is not long
+    /// enough, there is no place left, or its prefixes lie too close together. Its table of single addresses, if it had an
+    /// index before, stays what it is.
+    pub fn give_index(&mut self, id: PrefixListId, list: &List) -> Result<Option<u32>> {
+        self.ledgers.indexes.forget(list_hash(id));
+        if !self.ledgers.indexes.has_room() {
             return Ok(None);
         }
         let Some(index) = long_lists::index(list)? else { return Ok(None) };
-        self.ledgers.indexes.forget(list_hash(id));
-        let (place, is_new) = self.ledgers.indexes.intern(list_hash(id))?;
+        self.ledgers.tables.forget(list_hash(id));
+        let (place, _) = self.ledgers.indexes.intern(list_hash(id))?;
         self.new_indexes.push((place, index));
-        Ok(Some((place, is_new)))
+        Ok(Some(place))
     }
 
     /// The number of what an interface's rules permit to groups. Identities that policies are built after are not in it.

@@ -90,7 +90,7 @@ impl Host {
             unnamed.for_each(|id| build.ledgers.forget_list(*id));
         }
         let mut staged = Staged::default();
-        if !self.stage_indexes(change, &mut build.ledgers, &mut staged, word)?
+        if !self.stage_indexes(change, &mut build, &mut staged, word)?
             || !self.stage_members(change, content.as_ref(), &mut build, &mut staged, live + 1)?
         {
             return Ok(None);

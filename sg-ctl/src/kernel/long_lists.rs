@@ -2,7 +2,7 @@
 //! place of `INDEXES`, and only their single addresses in a table.
 
 use super::{
-    build::Ledgers,
+    build::Build,
     host::Host,
     index::{Change as IndexChange, Coverage, Index, TooDense},
     stage::Staged,
@@ -27,22 +27,32 @@ use std::{
 /// index of 1 MiB is no longer much larger (`cargo xtask bench lists`).
 const LONG: usize = 16_384;
 
-/// Whether a list should have an index.
-pub fn is_long(list: &List) -> bool {
-    list.len() >= LONG
+/// Whether a list should have an index: of its prefixes, its single addresses lie in a hash table in any case.
+fn is_long(list: &List) -> bool {
+    list.len() >= LONG && prefixes(list).count() >= LONG
 }
 
-/// The index of a list's prefixes; `None` where they lie too close together for one.
+fn prefixes(list: &List) -> impl Iterator<Item = Net> {
+    list.nets().filter(|net| net.length < list.family.bits())
+}
+
+/// The index of a list's prefixes; `None` where it is not long, or they lie too close together for one.
 ///
 /// # Errors
 /// Where the kernel refuses the map.
 pub fn index(list: &List) -> Result<Option<Index>> {
-    let prefixes: Vec<Net> = list.nets().filter(|net| net.length < list.family.bits()).collect();
-    match Index::build(list.family, &Coverage::of(&prefixes)) {
+    if !is_long(list) {
+        return Ok(None);
+    }
+    match Index::build(list.family, &coverage(list)) {
         Ok(index) => Ok(Some(index)),
         Err(error) if error.is::<TooDense>() => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn coverage(list: &List) -> Coverage {
+    Coverage::of(&prefixes(list).collect::<Vec<_>>())
 }
 
 /// Whether a change makes a list long that was not: `touched` are the nets that came or went.
@@ -83,32 +93,35 @@ impl Host {
         Ok(())
     }
 
-    /// Stages what changes in lists that have an index, and has those built anew that should have one, or whose index has no
-    /// room for the change. False where a change in part does not do for that.
+    /// Stages what changes in lists that have an index, and has one made anew where a list should have one, or its own has
+    /// no room for the change. False where a change in part does not do for that.
     pub(super) fn stage_indexes(
         &self,
         change: &Change,
-        ledgers: &mut Ledgers,
+        build: &mut Build,
         staged: &mut Staged,
         live: u64,
     ) -> Result<bool> {
         let nothing = BTreeSet::new();
         for (id, list) in &change.after.lists {
             let touched = change.lists.get(id).unwrap_or(&nothing);
-            let anew = match ledgers.list(*id) {
-                None => false,
-                Some((_, place)) if change.scope == Scope::Unknown => place.is_some() || is_long(list),
-                Some((_, Some(place))) => !self.stage_index(place, list, touched, staged, live)?,
-                Some((_, None)) if change.scope == Scope::Whole => is_long(list),
-                Some((_, None)) => !touched.is_empty() && becomes_long(list, touched),
+            let is_as_it_should_be = match build.ledgers.list(*id) {
+                None => true,
+                Some((_, Some(place))) if change.scope == Scope::Unknown => {
+                    self.index_at(place)?.is_some_and(|index| index.coverage(live) == coverage(list))
+                }
+                Some((_, Some(place))) => self.stage_index(place, list, touched, staged, live)?,
+                Some((_, None)) if change.scope == Scope::Part => {
+                    touched.is_empty() || !becomes_long(list, touched)
+                }
+                Some((_, None)) => false,
             };
-            if !anew {
-                continue;
+            if !is_as_it_should_be {
+                if change.scope == Scope::Part {
+                    return Ok(false);
+                }
+                build.give_index(*id, list)?;
             }
-            if change.scope == Scope::Part {
-                return Ok(false);
-            }
-            ledgers.forget_list(*id);
         }
         Ok(true)
     }
