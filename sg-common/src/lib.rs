@@ -10,6 +10,7 @@
 pub mod adopt;
 pub mod event;
 pub mod flow;
+pub mod hit;
 pub mod index;
 pub mod limits;
 pub mod mark;
@@ -23,7 +24,7 @@ pub mod wire;
 
 /// Version of every map layout and of the meaning of every value in this crate. It is written into the pinned
 /// [`policy::STATE_SCHEMA`] cell; a program that finds another number there must not touch the maps.
-pub const SCHEMA_VERSION: u64 = 6;
+pub const SCHEMA_VERSION: u64 = 7;
 
 /// The direction of a packet, always seen from the instance, on either side of its link (P-15).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

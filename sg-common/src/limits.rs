@@ -41,6 +41,10 @@ pub const MAX_ANSWERED_V6: u32 = 32_768;
 pub const MAX_PENDING_V4: u32 = 32_768;
 /// The same for IPv6.
 pub const MAX_PENDING_V6: u32 = 16_384;
+/// New flows that rules admitted, by far end and port, until somebody adds them up; least recently used.
+pub const MAX_HITS: u32 = 16_384;
+/// Rules of interfaces whose hits are known, over all interfaces. Allocated as they come.
+pub const MAX_RULE_HITS: u32 = 1 << 16;
 /// Datagrams whose first fragment passed, per family. Cilium remembers as many.
 pub const MAX_FRAGMENTED: u32 = 8_192;
 

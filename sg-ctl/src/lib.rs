@@ -26,3 +26,4 @@ pub mod store;
 pub mod time;
 pub mod top;
 pub mod transact;
+pub mod usage;

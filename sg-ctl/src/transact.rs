@@ -10,7 +10,7 @@ use crate::{
     context::Context,
     device::{self, Present},
     error::{Refusal, Result},
-    kernel::{BpfMap, Host, InForce, Prepared, links},
+    kernel::{BpfMap, Host, InForce, Prepared, RuleHits, links},
     model::{EniId, InterfaceTerm, Lost, Place, State},
     netns, ops,
     store::Snapshot,
@@ -65,6 +65,7 @@ pub fn change<T>(ctx: &Context, op: impl FnOnce(&mut State) -> Result<T>) -> Res
         return Ok(Changed { value, interrupted_ports, state, revision_before, revision });
     }
     let (prepared, change) = enforced.build(change, &before, &state)?;
+    enforced.add_up_hits(&before);
     let revision = transaction.commit(&state)?;
     enforced.settle(enforced.host.go_live(prepared, revision)?, &change);
     Ok(Changed { value, interrupted_ports, state, revision_before, revision })
@@ -141,6 +142,13 @@ impl Enforced {
     /// Of a change from what the store had before, what is known here: a host that is out of step enforces something else.
     pub fn known(&self, change: Change) -> Change {
         if self.in_step { change } else { Change::to(change.after) }
+    }
+
+    /// Attributes what was counted to the rules that were in force.
+    fn add_up_hits(&self, before: &State) {
+        if let Err(error) = self.host.add_up_hits(before) {
+            log::warn!("new flows since the last look are not counted as hits of rules: {error:#}");
+        }
     }
 
     /// Cleans up behind a flip. The new policy is in force whatever becomes of this, and the next change tries again.
@@ -252,6 +260,18 @@ pub(crate) fn locked(ctx: &Context) -> Result<(Snapshot, Option<Host>)> {
         claim(host, snapshot.store_id)?;
     }
     Ok((snapshot, host))
+}
+
+/// Adds up the hits of rules, as every change does of its own accord. Returns the state, and every rule's hits.
+///
+/// # Errors
+/// As for [`locked`].
+pub(crate) fn add_up_hits(ctx: &Context) -> Result<(State, RuleHits)> {
+    let (Snapshot { state, .. }, host) = locked(ctx)?;
+    let Some(host) = host else { return Ok((state, RuleHits::new())) };
+    host.add_up_hits(&state)?;
+    let hits = host.rule_hits(&state)?;
+    Ok((state, hits))
 }
 
 /// Whether what is live was compiled from this revision of the store, and the flow tables were swept for it. True where

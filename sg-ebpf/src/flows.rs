@@ -3,6 +3,7 @@
 
 use crate::{
     config::timeouts,
+    hits,
     maps::{self, Insert, ONLY_NEW, Tables},
     pipeline::{Quote, Scene},
     reclaim, untracked,
@@ -196,6 +197,7 @@ pub fn admitted_syn<A: Tables>(
         forget(scene, &entry);
     }
     if untracked {
+        hits::count(scene, true);
         return Ok(Pass::Untracked);
     }
     create(scene, clock)
@@ -222,6 +224,7 @@ pub fn create<A: Tables>(scene: &mut Scene<A>, clock: &Clock) -> Result<Pass, Dr
         };
         maps::set_hint(hint_bit(scene.config.slot, is_udp, remote, port));
     }
+    hits::count(scene, false);
     Ok(Pass::New)
 }
 

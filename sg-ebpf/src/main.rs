@@ -19,6 +19,7 @@ mod events;
 mod exempt;
 mod flows;
 mod fragments;
+mod hits;
 mod index;
 mod maps;
 mod observe;

@@ -191,8 +191,8 @@ fn ip<A: Tables, C: Cursor>(
     let open = untracked::open::<A>(policy, network.protocol, transport.ports(direction));
     // Who listens wants to hear of such packets as well: they then go the longer way.
     if is_in_registers
-        && untracked::passes_at_sight(config, policy, direction, &network, &transport, open)
         && !events::is_heard()
+        && untracked::passes_at_sight(config, policy, direction, &network, &transport, open)
     {
         *seen = seen::AT_SIGHT;
         return Ok(Pass::Untracked);

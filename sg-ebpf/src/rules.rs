@@ -17,7 +17,7 @@ use sg_common::{
 
 /// What rules look at: inward the local port, outward the remote one; type and code of ICMP.
 #[inline(always)]
-fn point<A: Tables>(scene: &Scene<A>) -> u16 {
+pub fn point<A: Tables>(scene: &Scene<A>) -> u16 {
     if scene.packet.network.protocol == A::ICMP {
         return u16::from(scene.packet.transport.kind) << 8 | u16::from(scene.packet.transport.code);
     }

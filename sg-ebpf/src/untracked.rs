@@ -4,6 +4,7 @@
 use crate::{
     config::Config,
     flows::{self, Entry, Part},
+    hits,
     maps::{self, Tables},
     pipeline::Scene,
     rules, source,
@@ -66,7 +67,17 @@ pub fn passes_at_sight<A: Tables>(
     let (local_port, remote_port) = segment.ports(direction);
     let is_syn = segment.flags & (tcp_flag::SYN | tcp_flag::ACK) == tcp_flag::SYN;
     let passes = if is_syn { open.covers(direction) } else { open.any() };
-    passes && !may_own(config.slot, false, open, local_port, remote_port)
+    if !passes || may_own(config.slot, false, open, local_port, remote_port) {
+        return false;
+    }
+    if is_syn {
+        let (remote, point) = match direction {
+            Direction::Ingress => (network.source, local_port),
+            Direction::Egress => (network.destination, remote_port),
+        };
+        hits::tell::<A>(config, direction, protocol::TCP, point, remote, true);
+    }
+    true
 }
 
 /// Asks the precomputed port sets: neither a hash nor a trie.
@@ -124,11 +135,16 @@ pub fn passes<A: Tables>(scene: &Scene<A>, open: Open, part: Part, clock: &Clock
     let (here, there) = (scene.direction, scene.direction.opposite());
     match part {
         Part::Segment => true,
-        Part::Syn => open.covers(here),
+        Part::Syn if open.covers(here) => {
+            hits::count(scene, true);
+            true
+        }
+        Part::Syn => false,
         // An answer to a flow that the other side started: its mark says so.
         _ if open.covers(there) && refresh_mark(scene, there, clock) => true,
         _ if open.covers(here) => {
             set_mark(scene, here, clock);
+            hits::count(scene, true);
             true
         }
         _ => false,

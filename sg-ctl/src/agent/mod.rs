@@ -13,7 +13,9 @@ use crate::{
     metrics::AgentSeen,
     model::State,
     netns,
+    time::now,
     transact::{self, Changed},
+    usage::Usage,
 };
 use anyhow::Context as _;
 use only::Only;
@@ -36,6 +38,8 @@ use watch::Watcher;
 const TICK: Duration = Duration::from_millis(500);
 /// How long it waits for more news of the same event: an address comes as several messages.
 const CALM: Duration = Duration::from_millis(100);
+/// How often it adds up what rules admitted: the datapath's table of that forgets far ends when many new ones come.
+const HITS: Duration = Duration::from_secs(10);
 
 /// What the agent is asked for.
 #[derive(Debug)]
@@ -66,13 +70,13 @@ pub fn run(ctx: Context, options: &Options<'_>) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the agent's event loop")?;
-    let followed = runtime.block_on(follow(&ctx, told));
+    let followed = runtime.block_on(follow(&ctx, options, told));
     // It ends with the agent's end of the channel, which is gone.
     let served = serving.map_or(Ok(Ok(())), thread::JoinHandle::join);
     followed.and(served.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
-async fn follow(ctx: &Context, told: sync::watch::Sender<AgentSeen>) -> Result<()> {
+async fn follow(ctx: &Context, options: &Options<'_>, told: sync::watch::Sender<AgentSeen>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let (news, mut arrivals) = mpsc::channel(1);
@@ -83,6 +87,8 @@ async fn follow(ctx: &Context, told: sync::watch::Sender<AgentSeen>) -> Result<(
         revision: None,
         complaints: BTreeMap::new(),
         sweep: Sweep::new(),
+        state_dir: options.state_dir,
+        hits_due: Instant::now() + HITS,
     };
     agent.keep_in_step();
     log::info!("following {} network namespace(s)", agent.watched.len());
@@ -103,6 +109,7 @@ async fn follow(ctx: &Context, told: sync::watch::Sender<AgentSeen>) -> Result<(
             }
             _ = ticks.tick() => agent.look_around(),
             () = sleep_until(agent.sweep.due()) => agent.sweep(),
+            () = sleep_until(agent.hits_due) => agent.add_up_hits(),
         }
         watchdog.alive();
         told.send_if_modified(|seen| {
@@ -112,6 +119,7 @@ async fn follow(ctx: &Context, told: sync::watch::Sender<AgentSeen>) -> Result<(
             is_new
         });
     }
+    agent.add_up_hits();
     service::stopping();
     log::info!("stopped; what is attached stays enforced");
     Ok(())
@@ -124,6 +132,7 @@ enum Task {
     KeepInStep,
     Watch,
     Sweep,
+    Hits,
 }
 
 struct Agent<'a> {
@@ -136,6 +145,9 @@ struct Agent<'a> {
     /// What is wrong, by what it keeps the agent from: said once, however often that is tried again.
     complaints: BTreeMap<Task, String>,
     sweep: Sweep,
+    /// Has the record of which rules are used.
+    state_dir: &'a Path,
+    hits_due: Instant,
 }
 
 impl Agent<'_> {
@@ -148,7 +160,7 @@ impl Agent<'_> {
                     log::info!("addresses changed: revision {} is in force", changed.revision);
                 }
                 self.revision = Some(changed.revision);
-                self.complaints.retain(|task, _| *task == Task::Sweep);
+                self.complaints.retain(|task, _| matches!(task, Task::Sweep | Task::Hits));
                 self.watch(changed.value);
             }
             Err(error) => {
@@ -230,6 +242,38 @@ impl Agent<'_> {
                 );
             }
         }
+    }
+
+    fn add_up_hits(&mut self) {
+        self.hits_due = Instant::now() + HITS;
+        // A host that is not in step may be another store's.
+        if self.revision.is_none() {
+            return;
+        }
+        match or_given_up(|| self.note_use()) {
+            Ok(()) => drop(self.complaints.remove(&Task::Hits)),
+            Err(error) => {
+                self.complain(
+                    Task::Hits,
+                    format!("cannot add up the hits of rules, will try again: {error:#}"),
+                );
+            }
+        }
+    }
+
+    /// Adds up hits, and writes down which rules have them.
+    fn note_use(&self) -> Result<()> {
+        let (state, hits) = transact::add_up_hits(self.ctx)?;
+        let mut last = BTreeMap::new();
+        for ((_, rule), sum) in hits {
+            let used: &mut u64 = last.entry(rule).or_default();
+            *used = (*used).max(sum.last);
+        }
+        let mut usage = Usage::load(self.state_dir)?.unwrap_or_default();
+        if usage.note(&state, &last, now()) {
+            usage.save(self.state_dir)?;
+        }
+        Ok(())
     }
 
     fn complain(&mut self, task: Task, what: String) {

@@ -4,7 +4,7 @@ use super::{Global, run::context, tell, usage};
 use crate::{
     context::Context,
     error::Result,
-    model::{Direction, Rule, State},
+    model::{Direction, Rule, RuleId, State},
     observe,
     ops::{
         self,
@@ -13,9 +13,12 @@ use crate::{
         rule::{Content, Which},
     },
     render::{self, Closed},
+    time::{now, rfc3339},
     transact::{Changed, change, view},
+    usage::{RECENT, Usage, nobody_looked},
 };
 use clap::{ValueEnum as _, error::ErrorKind};
+use std::time::Duration;
 
 /// Commands on rules.
 #[derive(Debug, clap::Subcommand)]
@@ -117,6 +120,9 @@ pub struct List {
     /// group-id, security-group-rule-id or tag:KEY; several values with commas, * and ? stand for any text
     #[arg(long = "filter", value_name = "NAME=VALUE")]
     filters: Vec<String>,
+    /// Rules that admitted no new flow for so long (30d, 12h), by the agent's record
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    unused_for: Option<Duration>,
 }
 
 /// `rule remove`
@@ -215,6 +221,18 @@ pub struct Describe {
     text: String,
 }
 
+/// Tells which rules were not used for so long.
+fn unused(global: &Global, length: Duration) -> Result<impl Fn(RuleId) -> bool> {
+    let usage = Usage::load(&global.state_dir)?.ok_or_else(nobody_looked)?;
+    let now = now();
+    let age = now.saturating_sub(usage.seen);
+    if age > RECENT {
+        let since = rfc3339(usage.seen);
+        tell("warning", &format!("no agent has looked since {since}: what was used after that is not known"));
+    }
+    Ok(move |rule| usage.is_unused(rule, length, now))
+}
+
 /// Runs one of them.
 pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> {
     let output = global.output;
@@ -231,7 +249,11 @@ pub fn run(global: &Global, command: &Command, out: &mut Vec<u8>) -> Result<()> 
             let filters = Filters::read(&typed.filters)?;
             let state = view(&context(global)?)?;
             let ids = ops::rule::list(&state, typed.group.as_deref())?;
-            let ids = ops::group_filter::rules(&state, ids, &filters);
+            let mut ids = ops::group_filter::rules(&state, ids, &filters);
+            if let Some(length) = typed.unused_for {
+                let unused = unused(global, length)?;
+                ids.retain(|id| unused(*id));
+            }
             render::rules(out, output, &state, &ids)?;
         }
         Command::Remove(typed) => {

@@ -137,7 +137,7 @@ pub fn meant(state: &State, vpc: VpcId, peer: Peer, family: Family) -> Box<dyn I
 }
 
 /// Whether rules of a VPC's groups mean anybody by the group: it exists, here or behind an active peering (M-66 to M-70).
-fn is_in_reach(state: &State, vpc: VpcId, group: GroupId) -> bool {
+pub fn is_in_reach(state: &State, vpc: VpcId, group: GroupId) -> bool {
     state.groups.get(&group).is_some_and(|group| state.may_reference(vpc, group.vpc))
 }
 

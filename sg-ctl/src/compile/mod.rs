@@ -6,6 +6,7 @@
 //! are the host's, whichever interfaces name them: a member more is one entry, however many interfaces it concerns.
 
 mod access;
+mod admitting;
 mod attribution;
 mod change;
 mod interface;
@@ -17,6 +18,7 @@ mod released;
 mod table;
 
 pub use access::Access;
+pub use admitting::admitting;
 pub use attribution::{Attribution, Carried, Removal, Start, Tracking, attribute};
 pub use change::{Change, Scope};
 pub use interface::admitted_by;

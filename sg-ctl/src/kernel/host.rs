@@ -3,6 +3,7 @@
 use super::{
     build::Ledgers,
     clock,
+    hits::{RuleKey, Sum},
     identities::Identities,
     ledger::{self, Builds, Ledger},
     map::{BpfMap, Plain},
@@ -17,6 +18,7 @@ use anyhow::Context;
 use sg_common::{
     SCHEMA_VERSION,
     flow::{Flow, FlowKey4, FlowKey6},
+    hit::{Hit, HitKey},
     index::MAX_INDEXES,
     limits,
     mark::MarkBlock,
@@ -53,6 +55,8 @@ pub struct Host {
     /// Established, answered, pending.
     pub flows6: [BpfMap<FlowKey6, Flow>; 3],
     pub(super) marks: BpfMap<u32, MarkBlock>,
+    pub(super) hits: BpfMap<HitKey, Hit>,
+    pub(super) rule_hits: BpfMap<RuleKey, Sum>,
     /// By [`sg_common::policy::counter_index`].
     pub counters: BpfMap<u32, Counter>,
     pub(super) clock: BpfMap<u32, u64>,
@@ -105,7 +109,8 @@ impl Host {
     /// # Errors
     /// As for [`Self::open`].
     pub fn glance(dir: &Path) -> Result<Option<Self>> {
-        let is_whole = || dir.join("clock").exists() && dir.join("maps/IDENTITIES").exists();
+        let is_whole =
+            || ["clock", "maps/IDENTITIES", "maps/RULE_HITS"].iter().all(|pin| dir.join(pin).exists());
         if !is_whole() {
             return Ok(None);
         }
@@ -182,7 +187,7 @@ impl Host {
             prefixes6: open(&at("PREFIXES6"), to_read)?,
             views: open(&at("VIEWS"), to_read)?,
             indexes: open(&at("INDEXES"), to_read)?,
-            identities: match at("IDENTITIES").exists() {
+            identities: match to_read || at("IDENTITIES").exists() {
                 true => open(&at("IDENTITIES"), to_read)?,
                 false => {
                     BpfMap::create_hash(&at("IDENTITIES"), limits::MAX_IDENTITY_GROUPS, "SG_IDENTITIES")?
@@ -200,6 +205,11 @@ impl Host {
                 open(&at("PENDING6"), to_read)?,
             ],
             marks: open(&at("MARKS"), to_read)?,
+            hits: open(&at("HITS"), to_read)?,
+            rule_hits: match to_read || at("RULE_HITS").exists() {
+                true => open(&at("RULE_HITS"), to_read)?,
+                false => BpfMap::create_hash(&at("RULE_HITS"), limits::MAX_RULE_HITS, "SG_RULE_HITS")?,
+            },
             counters: open(&at("COUNTERS"), to_read)?,
             clock: open(&at("CLOCK"), to_read)?,
             _lock: lock,

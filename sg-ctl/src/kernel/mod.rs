@@ -6,6 +6,7 @@ mod build;
 mod clock;
 pub mod events;
 mod expiry;
+mod hits;
 mod host;
 mod identities;
 pub mod index;
@@ -23,9 +24,9 @@ pub mod sys;
 mod trial;
 
 pub use expiry::{Step, Suspects, Sweeper};
+pub use hits::RuleHits;
 pub use host::Host;
 pub use install::{InForce, Prepared};
-pub use long_lists::is_long;
 pub use map::{BpfMap, Plain};
 pub use sweep::{flows as sweep_flows, interface as sweep_interface, processors, reset_counters};
 pub use trial::judge;

@@ -41,6 +41,7 @@ pub const FLOW_MAPS: &[&str] = &[
     "FRAGMENTS4",
     "FRAGMENTS6",
     "HINTS",
+    "HITS",
     "MARKS",
     "COUNTERS",
     "CLOCK",
@@ -147,6 +148,7 @@ fn sizes_apart(slot: u16) -> Vec<(&'static str, u32)> {
         "PENDING6",
         "FRAGMENTS4",
         "FRAGMENTS6",
+        "HITS",
     ];
     let mut sizes: Vec<_> = tables.map(|name| (name, APART_ENTRIES)).into();
     // No handshake is completed, so that nobody takes a place in the rings.

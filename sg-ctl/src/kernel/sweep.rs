@@ -119,15 +119,15 @@ pub fn interface(host: &Host, slot: u16) -> anyhow::Result<()> {
     reset_counters(host, slot)
 }
 
-/// Sets the counters of an interface to zero. What the datapath counts in that instant may be lost, or set a counter
-/// back to where it was.
+/// Sets the counters of an interface and its rules' hits to zero. What the datapath counts in that instant may be lost, or
+/// set a counter back to where it was.
 pub fn reset_counters(host: &Host, slot: u16) -> anyhow::Result<()> {
     let processors = processors()?;
     for cell in 0..COUNTERS_PER_INTERFACE {
         let index = u32::from(slot) * COUNTERS_PER_INTERFACE + cell;
         host.counters.set_per_cpu(index, sg_common::policy::Counter::default(), processors)?;
     }
-    Ok(())
+    host.forget_hits(slot)
 }
 
 /// Processors that per-CPU maps have a value for.

@@ -1,13 +1,13 @@
 //! `sg-ctl counters`: what passed and what was dropped, by reason, summed over processors.
 
 use super::{
-    ConntrackCounters, ConntrackStats, Count, Counters, DirectionCounters, InterfaceCounters, Tally,
-    status::flow_tables,
+    ConntrackCounters, ConntrackStats, Count, Counters, DirectionCounters, InterfaceCounters, RuleHits,
+    Tally, status::flow_tables,
 };
 use crate::{
     context::Context,
     error::Result,
-    kernel::{Host, processors, reset_counters},
+    kernel::{self, Host, processors, reset_counters},
     model::{EniId, Interface, State},
     ops,
     store::Snapshot,
@@ -132,7 +132,8 @@ pub fn stats(ctx: &Context) -> Result<ConntrackStats> {
 
 /// Counters of the attached interfaces, in the order of the state.
 pub(crate) fn read(state: &State, host: Option<&Host>) -> Result<Vec<InterfaceCounters>> {
-    state.attached().map(|(eni, attachment)| one(host, eni, attachment.slot)).collect()
+    let hits = host.map(|host| host.rule_hits(state)).transpose()?.unwrap_or_default();
+    state.attached().map(|(eni, attachment)| one(state, host, &hits, (eni, attachment.slot))).collect()
 }
 
 fn tally(state: &State, host: Option<&Host>) -> Result<Tally> {
@@ -157,13 +158,23 @@ fn sums(interfaces: &[InterfaceCounters], tally: &Tally) -> ConntrackCounters {
     conntrack
 }
 
-fn one(host: Option<&Host>, eni: &Interface, slot: u16) -> Result<InterfaceCounters> {
+fn one(
+    state: &State,
+    host: Option<&Host>,
+    hits: &kernel::RuleHits,
+    (eni, slot): (&Interface, u16),
+) -> Result<InterfaceCounters> {
+    let rules = eni.groups.iter().flat_map(|group| state.rules.of_group(*group));
+    let rules = rules.map(|rule| RuleHits {
+        security_group_rule_id: rule.id.to_string(),
+        hits: hits.get(&(slot, rule.id)).map_or(0, |sum| sum.count),
+    });
     Ok(InterfaceCounters {
         name: eni.name.clone(),
         eni_id: eni.id.to_string(),
         ingress: direction(host, slot, Direction::Ingress)?,
         egress: direction(host, slot, Direction::Egress)?,
-        rules: Vec::new(),
+        rules: rules.collect(),
     })
 }
 

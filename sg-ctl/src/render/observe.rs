@@ -113,12 +113,13 @@ pub fn counters(out: &mut impl Write, output: Output, counters: &Counters) -> io
         }
     }
     table.write(out)?;
-    let hits = counters.interfaces.iter().flat_map(|interface| &interface.rules);
-    let mut table = Table::new(&["RULE", "HITS"]);
+    let mut table = Table::new(&["INTERFACE", "RULE", "HITS"]);
     let mut any = false;
-    for rule in hits {
-        any = true;
-        table.row([rule.security_group_rule_id.clone(), rule.hits.to_string()]);
+    for interface in &counters.interfaces {
+        for rule in &interface.rules {
+            any = true;
+            table.row([interface.name.clone(), rule.security_group_rule_id.clone(), rule.hits.to_string()]);
+        }
     }
     if any {
         writeln!(out)?;
@@ -343,8 +344,8 @@ eth0       ingress    dropped  no_rule  2        120
 eth0       egress     allowed  total    0        0
 eth0       egress     dropped  total    0        0
 
-RULE          HITS
-sgr-00000001  4
+INTERFACE  RULE          HITS
+eth0       sgr-00000001  4
 
 tracked flows 1, untracked packets 2, exempt packets 3, allowance exceeded 0
 "
